@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Installs the Debian packages that Rosenblatt is built, run and tested with.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/say.sh
+
+usage() {
+    cat <<'USAGE'
+scripts/setup.sh [--minimal | --dev] [--list]
+
+Installs, through apt, what Rosenblatt needs. Does nothing if everything is there already.
+
+  --minimal  what a user needs to build and run npu-probe
+  --dev      that, and what the tests need: GoogleTest, clang with its sanitizers and libFuzzer,
+             formatters and linters, a cross compiler for arm64 boards and QEMU to run its
+             binaries here (default)
+  --list     only print the packages that are missing
+
+Example: scripts/setup.sh --minimal
+USAGE
+}
+
+kind=dev
+list_only=no
+while (($#)); do
+    case $1 in
+        --minimal) kind=minimal ;;
+        --dev) kind=dev ;;
+        --list) list_only=yes ;;
+        -h | --help) usage && exit 0 ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+    shift
+done
+
+command -v dpkg-query >/dev/null || fail "this is not a Debian-like system: install a C++20" \
+    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, Highway, libdrm, OpenSSL and zlib" \
+    "yourself, then run: cmake --preset release && cmake --build --preset release"
+host=$(dpkg --print-architecture)
+
+# name: why. A package may carry an architecture (":arm64").
+declare -A why=()
+needs() { # needs REASON PACKAGE...
+    local reason=$1 package
+    shift
+    for package in "$@"; do why[$package]=$reason; done
+}
+
+needs "compiler and build tools" g++ cmake ninja-build pkg-config git
+needs "text, JSON and command lines" libfmt-dev nlohmann-json3-dev libcli11-dev
+needs "the rocket driver's ioctls" libdrm-dev
+needs "SIMD kernels of the simulator" libhwy-dev
+needs "captured cases: compression and checksums" zlib1g-dev libssl-dev
+needs "the register generator of the build" python3 python3-jsonschema
+
+if [[ $kind == dev ]]; then
+    needs "tests and benchmarks" libgtest-dev libgmock-dev libbenchmark-dev
+    needs "libFuzzer and a second compiler" clang libclang-rt-dev
+    needs "formatting and linting" clang-format clang-tidy shellcheck
+    needs "rebuilds in seconds" ccache
+    needs "device tree overlays" device-tree-compiler
+    needs "building .deb packages" dpkg-dev file
+    if [[ $host == amd64 ]]; then
+        needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
+            libfmt-dev:arm64 libdrm-dev:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
+            libssl-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64 libbenchmark-dev:arm64
+        needs "running arm64 tests on this machine" qemu-user-static
+    fi
+fi
+
+# installed PACKAGE[:ARCH]: whether dpkg has it, for the named or else this machine's architecture.
+installed() {
+    local names=("$1")
+    [[ $1 == *:* ]] || names=("$1:$host" "$1:all")
+    # dpkg-query fails if one of the names is unknown, though it answers for the other.
+    local states
+    states=$(dpkg-query -W -f '${db:Status-Status}\n' "${names[@]}" 2>/dev/null) || true
+    grep -qx installed <<<"$states"
+}
+
+missing=()
+for package in "${!why[@]}"; do
+    installed "$package" || missing+=("$package")
+done
+if ((${#missing[@]})); then
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort)
+fi
+
+if [[ $list_only == yes ]]; then
+    ((${#missing[@]} == 0)) || printf '%s\n' "${missing[@]}"
+    exit 0
+fi
+if ((${#missing[@]} == 0)); then
+    say "Everything is installed (${#why[@]} packages, --$kind)."
+    exit 0
+fi
+
+say "Installing ${#missing[@]} of ${#why[@]} packages (--$kind):"
+for package in "${missing[@]}"; do
+    printf '  %-28s %s\n' "$package" "${why[$package]}"
+done
+
+root=()
+if ((EUID != 0)); then
+    command -v sudo >/dev/null || fail "apt needs root and there is no sudo here: as root, run" \
+        "scripts/setup.sh --$kind"
+    root=(sudo)
+fi
+apt_get() {
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -y -q -o DPkg::Lock::Timeout=300 "$@"
+}
+
+if [[ " ${missing[*]} " == *:arm64* && $host != arm64 ]] &&
+    ! dpkg --print-foreign-architectures | grep -qx arm64; then
+    "${root[@]}" dpkg --add-architecture arm64
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# A source of another vendor may fail here while Debian's answer, so the exit status says little:
+# what counts is whether the packages can be installed.
+apt_get update >"$log" 2>&1 || say "apt-get update had complaints; going on with what it fetched."
+if ! apt_get install --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    fail "apt-get could not install the packages above; its last words are shown." \
+        "Check the network and /etc/apt, then run this again."
+fi
+
+for package in "${missing[@]}"; do
+    installed "$package" || fail "$package is still not installed; try: apt-get install $package"
+done
+say "Installed. (${#why[@]} packages, --$kind)"
