@@ -101,6 +101,9 @@ function(rosenblatt_fuzzer name)
   if(ROSENBLATT_FUZZ)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     add_test(NAME ${name} COMMAND ${name} -runs=0 ${ARG_CORPUS})
+    # For scripts/test.sh: what to run, and the seeds to start from.
+    file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/fuzzers/${name}
+         CONTENT "$<TARGET_FILE:${name}>\n${ARG_CORPUS}\n")
   else()
     target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/run_corpus.cpp)
     add_test(NAME ${name} COMMAND ${name} ${ARG_CORPUS})
