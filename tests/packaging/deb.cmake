@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+# Makes the .deb packages and looks into them.
+file(REMOVE_RECURSE ${scratch})
+execute_process(COMMAND ${CMAKE_CPACK_COMMAND} -G DEB -B ${scratch}
+                        --config ${build}/CPackConfig.cmake
+                WORKING_DIRECTORY ${build} COMMAND_ERROR_IS_FATAL ANY)
+
+# holds(PACKAGE CONTROL regex... FILES regex...): its control fields and its listing match.
+function(holds package)
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "CONTROL;FILES")
+  set(deb ${scratch}/${package}_${version}_${architecture}.deb)
+  if(NOT EXISTS ${deb})
+    message(FATAL_ERROR "cpack made no ${deb}")
+  endif()
+  execute_process(COMMAND ${dpkg_deb} -I ${deb} OUTPUT_VARIABLE control COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${dpkg_deb} -c ${deb} OUTPUT_VARIABLE files COMMAND_ERROR_IS_FATAL ANY)
+  foreach(regex ${ARG_CONTROL})
+    if(NOT control MATCHES ${regex})
+      message(FATAL_ERROR "control of ${package} has no match for '${regex}':\n${control}")
+    endif()
+  endforeach()
+  foreach(regex ${ARG_FILES})
+    if(NOT files MATCHES ${regex})
+      message(FATAL_ERROR "${package} holds no file like '${regex}':\n${files}")
+    endif()
+  endforeach()
+  message("${files}")
+endfunction()
+
+holds(rosenblatt
+      CONTROL "Package: rosenblatt\n" "Architecture: ${architecture}\n" "Version: ${version}\n"
+              "Depends: [^\n]*libc6[^\n]*libdrm2"
+      FILES "\\./usr/bin/npu-probe\n" "\\./usr/share/doc/rosenblatt/copyright\n"
+            "\\./usr/share/doc/rosenblatt/README.md\n")
+holds(librosenblatt-dev
+      CONTROL "Package: librosenblatt-dev\n" "Architecture: ${architecture}\n"
+              "Depends: [^\n]*libfmt-dev"
+      FILES "/librosenblatt_regdb\\.a\n" "/librosenblatt_npu_sim\\.a\n"
+            "/librosenblatt_npu_device\\.a\n" "/librosenblatt_microkernels\\.a\n"
+            "/rosenblatt/regdb/registers\\.hpp\n" "/rosenblatt/npu-sim/chip\\.hpp\n"
+            "/rosenblatt-config\\.cmake\n")
+
+# The binary inside must be for the architecture that the package names.
+execute_process(COMMAND ${dpkg_deb} -x ${scratch}/rosenblatt_${version}_${architecture}.deb
+                        ${scratch}/unpacked COMMAND_ERROR_IS_FATAL ANY)
+file(READ ${scratch}/unpacked/usr/bin/npu-probe machine OFFSET 18 LIMIT 2 HEX)  # ELF e_machine
+if(NOT "${architecture}:${machine}" MATCHES "^(amd64:3e00|arm64:b700)$")
+  message(FATAL_ERROR "npu-probe in the ${architecture} package has ELF machine ${machine}")
+endif()
