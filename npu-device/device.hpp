@@ -29,6 +29,12 @@ struct Task {
   std::uint32_t regcmd_count = 0;
 };
 
+/// REGISTER_AMOUNTS counts 128-bit units in 16 bits [control-and-uapi.md C.7].
+inline constexpr std::uint32_t kMaxRegcmdCount = 131072;
+
+/// Largest buffer: the kernel keeps the size that it mapped in an int [rocket_gem.c].
+inline constexpr std::size_t kMaxBufferBytes = 0x7FFFFFFF;
+
 /// Tasks of a job run in order on one core. The handles give the order between jobs: a job waits
 /// for earlier writers of its inputs and outputs; only outputs can be waited for with prep().
 /// A handle may stand in one list only, once (the kernel drops such a job silently); submit()
@@ -90,20 +96,21 @@ class Device {
   virtual Buffer create_buffer(std::size_t bytes) = 0;
 
   /// PREP_BO: waits for the jobs that write `buffer`, then makes their bytes visible to the CPU.
-  /// Cost grows with the buffer's size. Throws timeout at the deadline; device_fault with the
-  /// reason where the backend knows that the job failed (sim does; rocket cannot tell: the kernel
-  /// reports success for a job that its 500 ms timeout retired, so check the data).
+  /// Cost grows with the buffer's size. Throws timeout at the deadline; device_fault, or
+  /// timeout for a hang, with the reason where the backend knows that a job failed (sim does, once
+  /// per failure; rocket cannot tell: the kernel reports success for a job that its 500 ms timeout
+  /// retired, so check the data).
   virtual void prep(const Buffer& buffer, Clock::time_point deadline) = 0;
-  void prep(const Buffer& buffer, std::chrono::milliseconds timeout) {
-    prep(buffer, Clock::now() + timeout);
-  }
+  /// The same with a timeout from now; one too long for the clock waits for ever.
+  void prep(const Buffer& buffer, std::chrono::milliseconds timeout);
 
   /// FINI_BO: makes the CPU's writes visible to the NPU. Call it before submit() on every buffer
   /// that the CPU wrote, register programs included.
   virtual void fini(const Buffer& buffer) = 0;
 
   /// SUBMIT: queues the jobs and returns. Throws invalid_argument for a job that the kernel would
-  /// drop silently (no tasks, no words, unknown or repeated handle).
+  /// drop silently (no tasks, no words, unknown or repeated handle) and for a program that cannot
+  /// be fetched (not 16-byte aligned, over kMaxRegcmdCount words); nothing is queued then.
   virtual void submit(std::span<const Job> jobs) = 0;
   void submit(const Job& job) { submit(std::span(&job, 1)); }
 
@@ -115,15 +122,17 @@ class Device {
   Buffer make_buffer(std::uint32_t handle, std::uint32_t iova, std::span<std::byte> host) {
     return Buffer(this, handle, iova, host);
   }
+  bool owns(const Buffer& buffer) const { return buffer.device_ == this; }
 
  private:
   friend class Buffer;
   virtual void destroy_buffer(std::uint32_t handle, std::span<std::byte> host) noexcept = 0;
 };
 
-/// Opens "sim", "rocket" (first /dev/accel/accelN whose driver is rocket) or "rocket:PATH".
-/// An empty spec means $NPU_DEVICE, else "sim". Throws no_device, permission_denied,
-/// invalid_argument; each with a remedy.
+/// Opens "sim" (a machine of its own for each call), "sim:cores=N", "rocket" (first
+/// /dev/accel/accelN whose driver is rocket) or "rocket:PATH". An empty spec means $NPU_DEVICE,
+/// else "sim". Throws no_device, permission_denied, not_supported, invalid_argument; each with a
+/// remedy.
 std::unique_ptr<Device> open_device(std::string_view spec = {});
 
 }  // namespace npu::device

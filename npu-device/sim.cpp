@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "npu-device/sim_device.hpp"
+#include "npu-device/sim_machine.hpp"
+
+namespace npu::device {
+namespace {
+
+class SimDevice final : public Device {
+ public:
+  explicit SimDevice(std::shared_ptr<SimMachine> machine) : file_(std::move(machine)) {
+    info_.backend = "sim";
+    info_.path = "sim";
+    info_.driver = "rocket";
+    info_.version = "0.0.0";
+    info_.cores = file_.machine()->cores();
+    info_.provenance = "modelled";
+  }
+
+  SimFile& file() { return file_; }
+  const SimFile& file() const { return file_; }
+  const DeviceInfo& info() const override { return info_; }
+
+  Buffer create_buffer(std::size_t bytes) override {
+    const std::uint32_t handle = file_.create_bo(bytes);
+    const auto buffer = file_.find(handle);
+    return make_buffer(handle, buffer->iova, {buffer->memory.get(), bytes});
+  }
+
+  void prep(const Buffer& buffer, Clock::time_point deadline) override {
+    check_own(buffer);
+    file_.prep_bo(buffer.handle(), deadline);
+  }
+
+  // The model reads host memory itself, so there is no cache to write back.
+  void fini(const Buffer& buffer) override { check_own(buffer); }
+
+  void submit(std::span<const Job> jobs) override { file_.submit(jobs); }
+
+  std::unique_ptr<Device> open_another() const override {
+    return std::make_unique<SimDevice>(file_.machine());
+  }
+
+ private:
+  void check_own(const Buffer& buffer) const {
+    if (!owns(buffer)) {
+      throw Error(ErrorCode::invalid_argument,
+                  "The buffer is empty or belongs to another device; use the device that created "
+                  "it.");
+    }
+  }
+
+  void destroy_buffer(std::uint32_t handle, std::span<std::byte>) noexcept override {
+    file_.close_bo(handle);
+  }
+
+  SimFile file_;
+  DeviceInfo info_;
+};
+
+template <class Wanted, class Given>
+Wanted& as_sim(Given& device) {
+  if (auto* sim = dynamic_cast<Wanted*>(&device)) return *sim;
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("The device \"{}\" is not simulated; open \"sim\".", device.info().path));
+}
+
+}  // namespace
+
+std::unique_ptr<Device> open_sim(const sim::ChipOptions& options) {
+  return std::make_unique<SimDevice>(std::make_shared<SimMachine>(options));
+}
+
+SimStats sim_stats(const Device& device) {
+  return as_sim<const SimDevice>(device).file().machine()->stats();
+}
+
+std::vector<std::string> take_sim_notes(Device& device) {
+  return as_sim<SimDevice>(device).file().take_notes();
+}
+
+}  // namespace npu::device

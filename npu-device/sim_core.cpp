@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+#include "npu-device/sim_core.hpp"
+
+#include <fmt/format.h>
+
+#include <exception>
+
+namespace npu::device {
+namespace {
+
+// PC registers and S_POINTER of CNA and CORE [control-and-uapi.md B.3, A.2].
+constexpr std::uint32_t kOperationEnable = 0x08;
+constexpr std::uint32_t kBaseAddress = 0x10;
+constexpr std::uint32_t kRegisterAmounts = 0x14;
+constexpr std::uint32_t kInterruptMask = 0x20;
+constexpr std::uint32_t kInterruptClear = 0x24;
+constexpr std::uint32_t kInterruptRawStatus = 0x2C;
+constexpr std::uint32_t kTaskCon = 0x30;
+constexpr std::uint32_t kTaskDmaBaseAddr = 0x34;
+constexpr std::uint32_t kCnaSPointer = 0x1004;
+constexpr std::uint32_t kCoreSPointer = 0x3004;
+
+constexpr std::uint32_t kDpuDone = 0x300;     // bits 8, 9: group 0, 1
+constexpr std::uint32_t kPpuDone = 0xC00;     // bits 10, 11
+constexpr std::uint32_t kDmaErrors = 0x3000;  // bits 12 (read), 13 (write)
+constexpr std::uint32_t kClearAll = 0x1FFFF;
+
+// POINTER_PP_EN, EXECUTER_PP_EN, POINTER_PP_MODE; bits 29:28 hold the core's index.
+constexpr std::uint32_t s_pointer(unsigned core) { return 0xEu + 0x10000000u * core; }
+
+/// The kernel's writes for one task, in its order (B.5).
+void start_task(sim::Chip& chip, unsigned core, const Task& task) {
+  chip.write(core, kBaseAddress, 1);
+  chip.write(core, kCnaSPointer, s_pointer(core));
+  chip.write(core, kCoreSPointer, s_pointer(core));
+  chip.write(core, kBaseAddress, task.regcmd);
+  chip.write(core, kRegisterAmounts, (task.regcmd_count + 1) / 2 - 1);
+  chip.write(core, kInterruptMask, kDpuDone);
+  chip.write(core, kInterruptClear, kDpuDone);
+  chip.write(core, kTaskCon, 0x7001);
+  chip.write(core, kTaskDmaBaseAddr, 0);
+  chip.write(core, kOperationEnable, 1);
+}
+
+struct TaskEnd {
+  bool ended = false;  ///< the DPU interrupt came and the model has no complaint
+  bool ppu_only = false;
+  std::optional<JobFault> fault;
+};
+
+/// The interrupt path (B.6): the hard handler, then its thread.
+TaskEnd finish_task(sim::Chip& chip, unsigned core) {
+  TaskEnd end;
+  const bool irq = chip.irq(core);
+  const std::uint32_t raw = chip.read(core, kInterruptRawStatus);
+  const bool done = irq && (raw & kDpuDone) != 0;
+  if (done) {
+    chip.write(core, kInterruptMask, 0);
+    chip.write(core, kOperationEnable, 0);
+    chip.write(core, kInterruptClear, kClearAll);
+  }
+  if (const auto& fault = chip.fault(core)) {
+    const auto code =
+        fault->kind == sim::FaultKind::hang ? ErrorCode::timeout : ErrorCode::device_fault;
+    end.fault = JobFault{code, fmt::format("{} at {}: {}", sim::to_string(fault->kind),
+                                           fault->where, fault->message)};
+  } else if (raw & kDmaErrors) {
+    end.fault = JobFault{ErrorCode::device_fault,
+                         fmt::format("DMA error interrupt (raw status {:#x}); an address of the "
+                                     "program lies outside every mapped buffer",
+                                     raw)};
+  } else if (done) {
+    end.ended = true;
+  } else if (raw & kPpuDone) {
+    end.ppu_only = true;
+  } else {
+    end.fault = JobFault{ErrorCode::timeout,
+                         fmt::format("no DPU interrupt (raw status {:#x}); the program does not "
+                                     "start the DPU",
+                                     raw)};
+  }
+  return end;
+}
+
+constexpr std::string_view kRetired =
+    "the kernel would retire the job after 500 ms (\"NPU job timed out\") and reset the core";
+
+}  // namespace
+
+JobResult run_job(sim::Chip& chip, unsigned core,
+                  const std::shared_ptr<const sim::AddressSpace>& space,
+                  std::span<const Task> tasks, std::uint64_t number) {
+  JobResult result;
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    const std::string place =
+        fmt::format("Job {}, task {} of {} on core {}", number, t + 1, tasks.size(), core);
+    TaskEnd end;
+    try {
+      if (t == 0) chip.attach(core, space);
+      ++result.tasks_started;
+      start_task(chip, core, tasks[t]);
+      end = finish_task(chip, core);
+    } catch (const std::exception& error) {
+      // The model itself failed (host memory, say): the job ends, the machine goes on.
+      end.fault = JobFault{ErrorCode::device_fault, fmt::format("model error: {}", error.what())};
+    }
+    if (end.ended) continue;
+
+    const bool last = t + 1 == tasks.size();
+    if (end.ppu_only && last) {
+      // PREP_BO returns 0 after the timeout and the data is right [notes/pool-completion, HW].
+      result.note = fmt::format(
+          "{}: only the PPU interrupt came, for which the kernel does not "
+          "wait; the output is right, but {}.",
+          place, kRetired);
+    } else if (end.ppu_only) {
+      end.fault = JobFault{ErrorCode::timeout,
+                           "only the PPU interrupt came, for which the kernel "
+                           "does not wait; submit such a task in a job of its "
+                           "own"};
+    }
+    if (end.fault) {
+      std::string text = fmt::format("{}: {}", place, end.fault->message);
+      while (text.ends_with('.')) text.pop_back();
+      if (end.fault->code == ErrorCode::timeout) text += fmt::format("; {}", kRetired);
+      if (!last) text += "; the job's other tasks did not run";
+      result.fault = JobFault{end.fault->code, text + "."};
+      result.note = result.fault->message;
+    }
+    chip.attach(core, nullptr);
+    chip.reset(core);
+    return result;
+  }
+  chip.attach(core, nullptr);
+  return result;
+}
+
+}  // namespace npu::device

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// What the rocket driver does with one core for one job.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "npu-device/device.hpp"
+#include "npu-device/sim_machine.hpp"
+#include "npu-sim/chip.hpp"
+
+namespace npu::device {
+
+struct JobResult {
+  unsigned tasks_started = 0;
+  std::optional<JobFault> fault;
+  std::string note;  ///< for the job log, if there is something to tell
+};
+
+/// Runs the tasks in order as the kernel does: IOMMU attach, ten register writes and one interrupt
+/// per task, detach [control-and-uapi.md B.5, B.6]. A task without a DPU interrupt would be retired
+/// by the scheduler's 500 ms timeout (B.10): the core is reset at once, without that wait, and the
+/// job's other tasks do not run. Messages call the job `number`.
+JobResult run_job(sim::Chip& chip, unsigned core,
+                  const std::shared_ptr<const sim::AddressSpace>& space,
+                  std::span<const Task> tasks, std::uint64_t number);
+
+}  // namespace npu::device

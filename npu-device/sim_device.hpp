@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The simulated device, for tests that want to choose the chip or look behind the interface.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "npu-device/device.hpp"
+#include "npu-sim/chip.hpp"
+
+namespace npu::device {
+
+/// A new machine and the first file on it; open_another() opens further files on the same one.
+/// Throws invalid_argument for a core count that no RK3588 has.
+std::unique_ptr<Device> open_sim(const sim::ChipOptions& options = {});
+
+/// What each core of a machine has done, all files together. Index: core.
+struct SimStats {
+  std::vector<std::uint64_t> jobs;   ///< ended jobs, failed ones included
+  std::vector<std::uint64_t> tasks;  ///< started tasks
+};
+
+/// Statistics of the machine below `device`. Throws invalid_argument for another backend.
+SimStats sim_stats(const Device& device);
+
+/// What happened to this file's jobs that the kernel reports to nobody: faults and jobs retired by
+/// the (simulated) 500 ms timeout. One sentence each, oldest first, the last 64 of them; empties
+/// the list. Throws invalid_argument for another backend.
+std::vector<std::string> take_sim_notes(Device& device);
+
+}  // namespace npu::device

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+#include "npu-device/sim_machine.hpp"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <iterator>
+#include <system_error>
+#include <utility>
+
+#include "npu-device/job_check.hpp"
+#include "npu-device/sim_core.hpp"
+
+namespace npu::device {
+namespace {
+
+constexpr std::size_t kMaxNotes = 64;
+
+std::shared_ptr<std::byte[]> allocate_pages(std::size_t bytes) {
+  constexpr std::size_t page = sim::AddressSpace::kPageSize;
+  const std::size_t size = (bytes + page - 1) / page * page;
+  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("This machine has no memory for a buffer of {} bytes; free buffers or "
+                            "close programs that use much memory.",
+                            bytes));
+  }
+  return {static_cast<std::byte*>(memory), [size](std::byte* p) { ::munmap(p, size); }};
+}
+
+}  // namespace
+
+SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::size_t size)
+    : space(std::move(window)), memory(allocate_pages(size)), bytes(size) {
+  const auto hole = space->find_hole(bytes);
+  if (!hole) {
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("The 4 GiB IOVA window of this file has no hole of {} bytes; free "
+                            "buffers, or open another device (each file has a window of its own).",
+                            bytes));
+  }
+  iova = *hole;
+  space->map(iova, memory, bytes);
+}
+
+SimBuffer::~SimBuffer() { space->unmap(iova); }
+
+SimMachine::SimMachine(const sim::ChipOptions& options) : chip_(options) {
+  const unsigned count = chip_.cores();
+  queues_.resize(count);
+  loads_.resize(count);
+  stats_.jobs.resize(count);
+  stats_.tasks.resize(count);
+  try {
+    for (unsigned core = 0; core < count; ++core)
+      threads_.emplace_back([this, core] { work(core); });
+  } catch (const std::system_error& error) {
+    stop();
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("Cannot start a thread for each simulated core ({}); raise ulimit -u.",
+                            error.what()));
+  }
+}
+
+SimMachine::~SimMachine() { stop(); }
+
+void SimMachine::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  work_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+SimStats SimMachine::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+unsigned SimMachine::least_loaded() const {
+  return static_cast<unsigned>(std::min_element(loads_.begin(), loads_.end()) - loads_.begin());
+}
+
+void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<SimJob> jobs) {
+  if (jobs.empty()) return;
+  {
+    std::lock_guard lock(mutex_);
+    if (entity->pending == 0) {
+      const unsigned core = least_loaded();
+      if (entity->core != core) {
+        if (entity->core) --loads_[*entity->core];
+        ++loads_[core];
+        entity->core = core;
+      }
+    }
+    for (SimJob& job : jobs) {
+      job.number = ++entity->submitted;
+      for (const auto& buffer : job.out) ++buffer->writers;
+      ++entity->pending;
+      ++loads_[*entity->core];
+      queues_[*entity->core].push_back(std::move(job));
+    }
+  }
+  work_.notify_all();
+}
+
+void SimMachine::retire(SimEntity& entity) {
+  std::deque<SimJob> dropped;  // released without the mutex: the last user of a buffer unmaps it
+  std::unique_lock lock(mutex_);
+  if (!entity.core) return;
+  auto& queue = queues_[*entity.core];
+  for (auto it = queue.begin(); it != queue.end();) {
+    if (it->entity.get() != &entity) {
+      ++it;
+      continue;
+    }
+    for (const auto& buffer : it->out) --buffer->writers;
+    --entity.pending;
+    --loads_[*entity.core];
+    dropped.push_back(std::move(*it));
+    it = queue.erase(it);
+  }
+  done_.wait(lock, [&] { return entity.pending == 0; });
+  --loads_[*entity.core];
+  entity.core.reset();
+}
+
+std::optional<JobFault> SimMachine::wait(SimBuffer& buffer, Device::Clock::time_point deadline) {
+  std::unique_lock lock(mutex_);
+  if (!done_.wait_until(lock, deadline, [&] { return buffer.writers == 0; })) {
+    return JobFault{ErrorCode::timeout,
+                    fmt::format("PREP_BO on the buffer at IOVA {:#x}: {} job(s) that write it did "
+                                "not end before the deadline; wait longer.",
+                                buffer.iova, buffer.writers)};
+  }
+  return std::exchange(buffer.fault, std::nullopt);
+}
+
+std::vector<std::string> SimMachine::take_notes(SimEntity& entity) {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> notes(std::make_move_iterator(entity.notes.begin()),
+                                 std::make_move_iterator(entity.notes.end()));
+  entity.notes.clear();
+  return notes;
+}
+
+void SimMachine::work(unsigned core) {
+  for (;;) {
+    SimJob job;
+    {
+      std::unique_lock lock(mutex_);
+      work_.wait(lock, [&] { return stopping_ || !queues_[core].empty(); });
+      if (queues_[core].empty()) return;
+      job = std::move(queues_[core].front());
+      queues_[core].pop_front();
+    }
+    JobResult result = run_job(chip_, core, job.entity->space, job.tasks, job.number);
+    {
+      std::lock_guard lock(mutex_);
+      for (const auto& buffer : job.out) {
+        --buffer->writers;
+        if (result.fault && !buffer->fault) buffer->fault = result.fault;
+      }
+      // Under the mutex, so that whoever waited finds freed buffers unmapped: IOVAs stay
+      // reproducible.
+      job.in.clear();
+      job.out.clear();
+      if (!result.note.empty()) {
+        if (job.entity->notes.size() == kMaxNotes) job.entity->notes.pop_front();
+        job.entity->notes.push_back(std::move(result.note));
+      }
+      stats_.tasks[core] += result.tasks_started;
+      ++stats_.jobs[core];
+      --loads_[core];
+      --job.entity->pending;
+    }
+    done_.notify_all();
+  }
+}
+
+SimFile::SimFile(std::shared_ptr<SimMachine> machine) : machine_(std::move(machine)) {}
+
+SimFile::~SimFile() { machine_->retire(*entity_); }
+
+std::uint32_t SimFile::create_bo(std::size_t bytes) {
+  check_buffer_size(bytes);
+  auto buffer = std::make_shared<SimBuffer>(entity_->space, bytes);
+  const bool reuse = !free_handles_.empty();
+  const std::uint32_t handle = reuse ? *free_handles_.begin() : next_handle_;
+  buffers_.emplace(handle, std::move(buffer));
+  if (reuse) {
+    free_handles_.erase(free_handles_.begin());
+  } else {
+    ++next_handle_;
+  }
+  return handle;
+}
+
+bool SimFile::close_bo(std::uint32_t handle) {
+  if (buffers_.erase(handle) == 0) return false;
+  free_handles_.insert(handle);
+  return true;
+}
+
+std::shared_ptr<SimBuffer> SimFile::find(std::uint32_t handle) const {
+  const auto it = buffers_.find(handle);
+  return it == buffers_.end() ? nullptr : it->second;
+}
+
+void SimFile::submit(std::span<const Job> jobs) {
+  check_jobs(jobs, [this](std::uint32_t handle) { return buffers_.contains(handle); });
+  std::vector<SimJob> list;
+  list.reserve(jobs.size());
+  for (const Job& job : jobs) {
+    SimJob& queued = list.emplace_back(SimJob{entity_, 0, job.tasks, {}, {}});
+    for (std::uint32_t handle : job.in_handles) queued.in.push_back(find(handle));
+    for (std::uint32_t handle : job.out_handles) queued.out.push_back(find(handle));
+  }
+  machine_->enqueue(entity_, std::move(list));
+}
+
+void SimFile::prep_bo(std::uint32_t handle, Device::Clock::time_point deadline) {
+  const auto buffer = find(handle);
+  if (!buffer) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("PREP_BO on handle {}: this file has no such buffer.", handle));
+  }
+  if (const auto fault = machine_->wait(*buffer, deadline)) {
+    throw Error(fault->code, fault->message);
+  }
+}
+
+}  // namespace npu::device
