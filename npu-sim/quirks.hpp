@@ -15,6 +15,12 @@ struct Quirks {
   TieRule clip_truncate_tie = TieRule::half_even;
   /// EW operand converter with CVT_ROUND = 0 [TRM; inferred from OUT_CVT].
   TieRule ew_cvt_tie = TieRule::half_even;
+  /// A program that overwrites the core index in bits 29:28 of CNA's or CORE's S_POINTER never
+  /// ends [notes encodings/regcmd-task-model.md, 24 of 24 jobs on a board].
+  bool core_index_in_s_pointer = true;
+  /// DPU_RDMA enabled for a convolution whose main reader is neither disabled nor fed never ends
+  /// [notes encodings/mrdma-trap.md, on a board].
+  bool mrdma_trap = true;
 };
 
 }  // namespace npu::sim

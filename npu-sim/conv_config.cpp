@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: MIT
+// Sources: registers.csv for positions; compute.md 2, 3 and 5 (Mesa's programs and board sweeps)
+// for what the values mean.
+#include "npu-sim/conv_config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "npu-sim/fault.hpp"
+#include "regdb/registers.hpp"
+#include "regdb/tables.hpp"
+
+namespace npu::sim {
+namespace {
+
+namespace rd = npu::regdb;
+using rd::Block;
+
+// The bits of each register that the model knows. Any other bit that is set stops the task:
+// the model never guesses silently.
+struct KnownBits {
+  std::uint16_t offset;
+  std::uint32_t mask;
+};
+
+constexpr std::uint32_t kAll = 0xFFFFFFFF;
+
+constexpr KnownBits kCna[] = {
+    {rd::cna::OPERATION_ENABLE::offset, kAll},
+    {rd::cna::CONV_CON1::offset, 0x6000F3FF},  // all but DECONV
+    {rd::cna::CONV_CON2::offset, 0x00003FF0},  // FEATURE_GRAINS: timing only
+    {rd::cna::CONV_CON3::offset, 0x03FF003F},  // strides and dilation, not NN_MODE, DECONV
+    {rd::cna::DATA_SIZE0::offset, kAll},
+    {rd::cna::DATA_SIZE1::offset, kAll},
+    {rd::cna::DATA_SIZE2::offset, kAll},
+    {rd::cna::DATA_SIZE3::offset, 0x003FFFFF},
+    {rd::cna::WEIGHT_SIZE0::offset, kAll},
+    {rd::cna::WEIGHT_SIZE1::offset, kAll},
+    {rd::cna::WEIGHT_SIZE2::offset, kAll},
+    {rd::cna::CBUF_CON0::offset, 0x000030FF},  // not FC_DATA_BANK: it corrupts the result
+    {rd::cna::CBUF_CON1::offset, kAll},
+    {rd::cna::CVT_CON0::offset, kAll},
+    {rd::cna::CVT_CON1::offset, kAll},
+    {rd::cna::CVT_CON2::offset, kAll},
+    {rd::cna::CVT_CON3::offset, kAll},
+    {rd::cna::CVT_CON4::offset, kAll},
+    {rd::cna::PAD_CON0::offset, kAll},
+    {rd::cna::FEATURE_DATA_ADDR::offset, kAll},
+    {rd::cna::DMA_CON0::offset, kAll},  // burst lengths: timing only
+    {rd::cna::DMA_CON1::offset, kAll},
+    {rd::cna::DMA_CON2::offset, kAll},
+    {rd::cna::FC_DATA_SIZE0::offset, kAll},
+    {rd::cna::FC_DATA_SIZE1::offset, kAll},
+    {rd::cna::CLK_GATE::offset, kAll},
+    {rd::cna::DCOMP_ADDR0::offset, kAll},
+    {rd::cna::CVT_CON5::offset, kAll},
+    {rd::cna::PAD_CON1::offset, kAll},
+};
+
+constexpr KnownBits kCore[] = {
+    {rd::core::OPERATION_ENABLE::offset, kAll},  {rd::core::MAC_GATING::offset, kAll},
+    {rd::core::MISC_CFG::offset, 0x000FC703},    {rd::core::DATAOUT_SIZE_0::offset, kAll},
+    {rd::core::DATAOUT_SIZE_1::offset, kAll},    {rd::core::CLIP_TRUNCATE::offset, 0x5F},
+    {rd::core::UNDOC_3030::offset, kAll},  // other values changed nothing on a board [notes]
+};
+
+constexpr KnownBits kDpu[] = {
+    {rd::dpu::OPERATION_ENABLE::offset, kAll},
+    {rd::dpu::FEATURE_MODE_CFG::offset, 0x000001FF},  // not FLYING's companions TP, RGP, NONALIGN
+    {rd::dpu::DATA_FORMAT::offset, 0xFC0003F7},       // not MC_SURF_OUT, BN and EW negative shifts
+    {rd::dpu::DST_BASE_ADDR::offset, kAll},
+    {rd::dpu::DST_SURF_STRIDE::offset, kAll},
+    {rd::dpu::DATA_CUBE_WIDTH::offset, kAll},
+    {rd::dpu::DATA_CUBE_HEIGHT::offset, 0x00001FFF},
+    {rd::dpu::DATA_CUBE_NOTCH_ADDR::offset, kAll},
+    {rd::dpu::DATA_CUBE_CHANNEL::offset, kAll},
+    {rd::dpu::BS_CFG::offset, 0x000F01D3},  // not PRELU
+    {rd::dpu::BS_ALU_CFG::offset, kAll},
+    {rd::dpu::BS_MUL_CFG::offset, 0xFFFF3F01},  // not TRUNCATE_SRC
+    {rd::dpu::BS_RELUX_CMP_VALUE::offset, kAll},
+    {rd::dpu::BS_OW_CFG::offset, 0x000007FF},  // SIZE_E, OD_BYPASS, OW_SRC
+    {rd::dpu::BS_OW_OP::offset, kAll},
+    {rd::dpu::WDMA_SIZE_0::offset, 0x00001FFF},
+    {rd::dpu::WDMA_SIZE_1::offset, kAll},
+    {rd::dpu::BN_CFG::offset, 0x000F01D3},
+    {rd::dpu::BN_ALU_CFG::offset, kAll},
+    {rd::dpu::BN_MUL_CFG::offset, kAll},
+    {rd::dpu::BN_RELUX_CMP_VALUE::offset, kAll},
+    {rd::dpu::EW_CFG::offset, kAll},
+    {rd::dpu::EW_CVT_OFFSET_VALUE::offset, kAll},
+    {rd::dpu::EW_CVT_SCALE_VALUE::offset, 0x003FFFFF},  // not EW_TRUNCATE
+    {rd::dpu::EW_RELUX_CMP_VALUE::offset, kAll},
+    {rd::dpu::OUT_CVT_OFFSET::offset, kAll},
+    {rd::dpu::OUT_CVT_SCALE::offset, 0x0000FFFF},
+    {rd::dpu::OUT_CVT_SHIFT::offset, 0xC00FF03F},  // MINUS_EXP has no effect on integers [notes]
+    {rd::dpu::SURFACE_ADD::offset, kAll},
+    {rd::dpu::UNDOC_40C4::offset, 0},
+};
+
+constexpr KnownBits kRdma[] = {
+    {rd::dpu_rdma::RDMA_OPERATION_ENABLE::offset, kAll},
+    {rd::dpu_rdma::RDMA_DATA_CUBE_WIDTH::offset, kAll},
+    {rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT::offset, 0x00001FFF},
+    {rd::dpu_rdma::RDMA_DATA_CUBE_CHANNEL::offset, kAll},
+    {rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset, kAll},
+    {rd::dpu_rdma::RDMA_BRDMA_CFG::offset, kAll},
+    {rd::dpu_rdma::RDMA_BS_BASE_ADDR::offset, kAll},
+    {rd::dpu_rdma::RDMA_BN_BASE_ADDR::offset, kAll},
+    {rd::dpu_rdma::RDMA_ERDMA_CFG::offset, kAll},
+    {rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset, kAll},
+    {rd::dpu_rdma::RDMA_EW_SURF_STRIDE::offset, kAll},
+    {rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset, kAll},
+    {rd::dpu_rdma::RDMA_SURF_NOTCH::offset, kAll},
+    {rd::dpu_rdma::RDMA_WEIGHT::offset, kAll},  // arbitration: timing only
+    {rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset, kAll},
+};
+
+// Registers that no program needs to leave alone: tables and operands of bypassed units.
+bool ignored(Block block, std::uint32_t offset) {
+  if (block == Block::dpu)  // LUT and EW operands matter only where EW_CFG uses them
+    return offset >= rd::dpu::LUT_ACCESS_CFG::offset ||
+           (offset >= rd::dpu::EW_OP_VALUE_0::offset && offset <= rd::dpu::EW_OP_VALUE_7::offset);
+  return false;
+}
+
+template <std::size_t N, class Get>
+void check_known(Block block, const char* name, const KnownBits (&known)[N], Get get) {
+  for (const rd::RegisterInfo& info : rd::registers()) {
+    if (info.block != block || (info.offset & 0xFFF) <= 4 || ignored(block, info.offset)) continue;
+    std::uint32_t mask = 0;
+    for (const KnownBits& entry : known)
+      if (entry.offset == info.offset) mask = entry.mask;
+    const std::uint32_t unknown = get(info.offset) & ~mask;
+    if (unknown == 0) continue;
+    for (const rd::FieldInfo& field : info.fields) {
+      const std::uint32_t bits =
+          (field.high - field.low == 31 ? kAll : (1u << (field.high - field.low + 1)) - 1);
+      if (const std::uint32_t value = unknown >> field.low & bits; value != 0) {
+        std::string lower(field.name);
+        std::transform(lower.begin(), lower.end(), lower.begin(),
+                       [](unsigned char c) { return std::tolower(c); });
+        not_modelled(fmt::format("{}.{}.{}", name, info.name, lower), value);
+      }
+    }
+  }
+}
+
+void require(bool supported, const char* where, std::uint64_t value) {
+  if (!supported) not_modelled(where, value);
+}
+
+constexpr std::uint32_t kInt8 = 0, kInt32 = 4, kFp32 = 5;
+
+}  // namespace
+
+namespace {
+
+void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+  const auto con1 = rd::cna::CONV_CON1::decode(r.cna(rd::cna::CONV_CON1::offset));
+  const auto con3 = rd::cna::CONV_CON3::decode(r.cna(rd::cna::CONV_CON3::offset));
+  const auto size0 = rd::cna::DATA_SIZE0::decode(r.cna(rd::cna::DATA_SIZE0::offset));
+  const auto size1 = rd::cna::DATA_SIZE1::decode(r.cna(rd::cna::DATA_SIZE1::offset));
+  const auto weight2 = rd::cna::WEIGHT_SIZE2::decode(r.cna(rd::cna::WEIGHT_SIZE2::offset));
+  const auto cbuf = rd::cna::CBUF_CON0::decode(r.cna(rd::cna::CBUF_CON0::offset));
+  const auto cvt = rd::cna::CVT_CON0::decode(r.cna(rd::cna::CVT_CON0::offset));
+  const auto pad = rd::cna::PAD_CON0::decode(r.cna(rd::cna::PAD_CON0::offset));
+
+  require(con1.in_precision == kInt8, "CNA.CONV_CON1.in_precision", con1.in_precision);
+  require(con1.proc_precision == kInt8, "CNA.CONV_CON1.proc_precision", con1.proc_precision);
+  require(con1.conv_mode == 0 || con1.conv_mode == 3, "CNA.CONV_CON1.conv_mode", con1.conv_mode);
+
+  ConvShape& s = c.shape;
+  s.in_width = size0.datain_width;
+  s.in_height = size0.datain_height;
+  s.channels = size1.datain_channel;
+  s.kernels = weight2.weight_kernels;
+  s.kernel_width = weight2.weight_width;
+  s.kernel_height = weight2.weight_height;
+  s.stride_x = con3.conv_x_stride;
+  s.stride_y = con3.conv_y_stride;
+  s.dilation_x = con3.atrous_x_dilation;
+  s.dilation_y = con3.atrous_y_dilation;
+  s.pad_left = pad.pad_left;
+  s.pad_top = pad.pad_top;
+  s.pad_value = static_cast<std::int8_t>(r.cna(rd::cna::PAD_CON1::offset) & 0xFF);
+  s.depthwise = con1.conv_mode == 3;
+
+  if (s.in_width == 0 || s.in_height == 0) bad_program("CNA.DATA_SIZE0", "an empty feature cube");
+  if (s.channels == 0) bad_program("CNA.DATA_SIZE1.datain_channel", "no input channel");
+  require(s.channels % 16 == 0, "CNA.DATA_SIZE1.datain_channel", s.channels);
+  if (s.kernel_width == 0 || s.kernel_height == 0 || s.kernels == 0)
+    bad_program("CNA.WEIGHT_SIZE2", "an empty kernel");
+  if (s.stride_x == 0 || s.stride_y == 0) bad_program("CNA.CONV_CON3", "a stride of 0");
+  if (s.depthwise) require(s.kernels == 1, "CNA.WEIGHT_SIZE2.weight_kernels", s.kernels);
+  if (cbuf.data_bank + cbuf.weight_bank > 12)
+    bad_program("CNA.CBUF_CON0", fmt::format("{} data and {} weight banks; there are 12",
+                                             cbuf.data_bank, cbuf.weight_bank));
+
+  c.weights = std::uint64_t{dma_base} + r.cna(rd::cna::DCOMP_ADDR0::offset);
+  c.weight_bytes = std::uint64_t{s.kernel_width} * s.kernel_height * s.channels * s.kernels;
+  if (c.weight_bytes != r.cna(rd::cna::WEIGHT_SIZE0::offset))
+    bad_program("CNA.WEIGHT_SIZE0", fmt::format("{} bytes, but {} kernels of {}x{}x{} are {}",
+                                                r.cna(rd::cna::WEIGHT_SIZE0::offset), s.kernels,
+                                                s.kernel_height, s.kernel_width, s.channels,
+                                                c.weight_bytes));
+  c.weight_reuse = cbuf.weight_reuse;
+  c.data_reuse = cbuf.data_reuse;
+
+  FeatureSource& f = c.feature;
+  f = {};
+  f.address = std::uint64_t{dma_base} + r.cna(rd::cna::FEATURE_DATA_ADDR::offset);
+  const std::int64_t line = rd::cna::DMA_CON1::decode(r.cna(rd::cna::DMA_CON1::offset)).line_stride;
+  const std::int64_t surface =
+      rd::cna::DMA_CON2::decode(r.cna(rd::cna::DMA_CON2::offset)).surf_stride;
+  if (con1.argb_in != 0) {
+    // One uint8 channel in rows of LINE_STRIDE bytes, made int8 by the converter [mesa; TRM].
+    require(con1.argb_in == 8, "CNA.CONV_CON1.argb_in", con1.argb_in);
+    require(con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 0);
+    require(!cvt.data_sign, "CNA.CVT_CON0.data_sign", 1);
+    require(!cvt.cvt_bypass, "CNA.CVT_CON0.cvt_bypass", 1);
+    require(cvt.cvt_type == 0, "CNA.CVT_CON0.cvt_type", 1);
+    f.pixels = true;
+    f.line_stride = line;
+    const auto lane = rd::cna::CVT_CON1::decode(r.cna(rd::cna::CVT_CON1::offset));
+    f.cvt_scale = static_cast<std::int16_t>(lane.cvt_scale0);
+    f.cvt_offset = static_cast<std::int16_t>(lane.cvt_offset0);
+    f.cvt_shift = cvt.cvt_truncate_0;
+    f.cvt_half_up = cvt.round_type;
+  } else {
+    require(!con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 1);
+    require(!con1.group_line_off, "CNA.CONV_CON1.group_line_off", 1);
+    require(cvt.cvt_bypass, "CNA.CVT_CON0.cvt_bypass", 0);
+    f.line_stride = line * 4;
+    f.plane_stride = (surface + line) * 16;
+  }
+}
+
+void read_core(const BlockRegisters& r, ConvConfig& c) {
+  const auto misc = rd::core::MISC_CFG::decode(r.core(rd::core::MISC_CFG::offset));
+  const auto out0 = rd::core::DATAOUT_SIZE_0::decode(r.core(rd::core::DATAOUT_SIZE_0::offset));
+  const auto clip = rd::core::CLIP_TRUNCATE::decode(r.core(rd::core::CLIP_TRUNCATE::offset));
+  const auto size2 = rd::cna::DATA_SIZE2::decode(r.cna(rd::cna::DATA_SIZE2::offset));
+  const auto size3 = rd::cna::DATA_SIZE3::decode(r.cna(rd::cna::DATA_SIZE3::offset));
+  require(misc.proc_precision == kInt8, "CORE.MISC_CFG.proc_precision", misc.proc_precision);
+  if (misc.dw_en != c.shape.depthwise)
+    bad_program("CORE.MISC_CFG.dw_en", "contradicts CNA.CONV_CON1.conv_mode");
+  c.shape.out_width = out0.dataout_width;
+  c.shape.out_height = out0.dataout_height;
+  if (size2.dataout_width != c.shape.out_width)
+    bad_program("CNA.DATA_SIZE2.dataout_width",
+                fmt::format("{}, but CORE.DATAOUT_SIZE_0 says {}", size2.dataout_width,
+                            c.shape.out_width));
+  if (size3.dataout_atomics != c.shape.out_width * c.shape.out_height)
+    bad_program("CNA.DATA_SIZE3.dataout_atomics",
+                fmt::format("{}, but {} x {} positions are computed", size3.dataout_atomics,
+                            c.shape.out_width, c.shape.out_height));
+  c.truncate = clip.clip_truncate;
+  c.truncate_half_up = clip.round_type;
+  // QD_EN adds BS_OW_OP ("CPEND") times the window sum; OD_BYPASS switches it off [vec; TRM].
+  const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+  c.ow_op = static_cast<std::int16_t>(r.dpu(rd::dpu::BS_OW_OP::offset) & 0xFFFF);
+  c.add_ow = misc.qd_en && !ow.od_bypass;
+  if (!misc.qd_en && !ow.od_bypass) require(c.ow_op == 0, "DPU.BS_OW_OP.ow_op", c.ow_op & 0xFFFF);
+}
+
+void read_bs(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+  const auto cfg = rd::dpu::BS_CFG::decode(r.dpu(rd::dpu::BS_CFG::offset));
+  const auto mul = rd::dpu::BS_MUL_CFG::decode(r.dpu(rd::dpu::BS_MUL_CFG::offset));
+  const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+  const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
+  BsStage& bs = c.bs;
+  bs = {};
+  bs.ow_from_memory = c.add_ow && ow.ow_src;
+  if (!cfg.bs_bypass) {
+    bs.alu = !cfg.bs_alu_bypass;
+    if (bs.alu) {
+      require(cfg.bs_alu_algo == 2 || cfg.bs_alu_algo == 4, "DPU.BS_CFG.bs_alu_algo",
+              cfg.bs_alu_algo);
+      bs.alu_minus = cfg.bs_alu_algo == 4;
+      bs.alu_from_memory = cfg.bs_alu_src;
+      bs.alu_operand = static_cast<std::int32_t>(r.dpu(rd::dpu::BS_ALU_CFG::offset));
+    }
+    bs.mul = !cfg.bs_mul_bypass;
+    if (bs.mul) {
+      bs.mul_from_memory = mul.bs_mul_src;
+      bs.mul_operand = static_cast<std::int16_t>(mul.bs_mul_operand);
+      bs.mul_shift = mul.bs_mul_shift_value;
+      bs.mul_shift_negative = format.bs_mul_shift_value_neg;
+    }
+    bs.relu = !cfg.bs_relu_bypass;
+    bs.relux = bs.relu && cfg.bs_relux_en;
+    bs.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::BS_RELUX_CMP_VALUE::offset));
+  }
+  bs.reads_stream = (bs.alu && bs.alu_from_memory) || (bs.mul && bs.mul_from_memory) ||
+                    bs.ow_from_memory;
+  if (!bs.reads_stream) return;
+  if (!r.rdma_enabled)
+    hang("DPU.BS_CFG", "an operand comes from memory, but DPU_RDMA is not enabled");
+  const std::uint32_t use =
+      rd::dpu_rdma::RDMA_BRDMA_CFG::decode(r.rdma(rd::dpu_rdma::RDMA_BRDMA_CFG::offset))
+          .brdma_data_use;
+  // 1: dense int32 per channel; 7: 64 bytes per 8 channels with ALU, CPEND and MUL operands
+  // [notes out-cvt-converter, HW; wid].
+  require(use == 1 || use == 7, "DPU_RDMA.RDMA_BRDMA_CFG.brdma_data_use", use);
+  bs.stream_is_vector = use == 1;
+  if (use == 1 && ((bs.mul && bs.mul_from_memory) || bs.ow_from_memory))
+    hang("DPU_RDMA.RDMA_BRDMA_CFG.brdma_data_use", "the stream does not carry the operand");
+  bs.stream = std::uint64_t{dma_base} + r.rdma(rd::dpu_rdma::RDMA_BS_BASE_ADDR::offset);
+}
+
+void read_bn(const BlockRegisters& r, ConvConfig& c) {
+  const auto cfg = rd::dpu::BN_CFG::decode(r.dpu(rd::dpu::BN_CFG::offset));
+  c.bn_relu = c.bn_relux = false;
+  c.bn_relux_max = 0;
+  if (cfg.bn_bypass) return;
+  require(cfg.bn_alu_bypass, "DPU.BN_CFG.bn_alu_bypass", 0);
+  require(cfg.bn_mul_bypass, "DPU.BN_CFG.bn_mul_bypass", 0);
+  c.bn_relu = !cfg.bn_relu_bypass;
+  c.bn_relux = c.bn_relu && cfg.bn_relux_en;
+  c.bn_relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::BN_RELUX_CMP_VALUE::offset));
+}
+
+void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+  const auto cfg = rd::dpu::EW_CFG::decode(r.dpu(rd::dpu::EW_CFG::offset));
+  EwStage& ew = c.ew;
+  ew = {};
+  if (cfg.ew_bypass) return;
+  require(cfg.ew_lut_bypass, "DPU.EW_CFG.ew_lut_bypass", 0);
+  require(!cfg.ew_equal_en, "DPU.EW_CFG.ew_equal_en", 1);
+  require(!cfg.ew_binary_en, "DPU.EW_CFG.ew_binary_en", 1);
+  require(!cfg.ew_mul_prelu, "DPU.EW_CFG.ew_mul_prelu", 1);
+  ew.relu = !cfg.ew_relu_bypass;
+  ew.relux = ew.relu && cfg.ew_relux_en;
+  ew.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::EW_RELUX_CMP_VALUE::offset));
+  if (cfg.ew_op_bypass) return;
+
+  require(cfg.ew_op_type == 0, "DPU.EW_CFG.ew_op_type", cfg.ew_op_type);
+  require(cfg.ew_alu_algo == 2, "DPU.EW_CFG.ew_alu_algo", cfg.ew_alu_algo);
+  require(cfg.ew_op_src, "DPU.EW_CFG.ew_op_src", 0);
+  require(cfg.edata_size == 1, "DPU.EW_CFG.edata_size", cfg.edata_size);
+  require(cfg.ew_data_mode == 1, "DPU.EW_CFG.ew_data_mode", cfg.ew_data_mode);
+  if (!r.rdma_enabled) hang("DPU.EW_CFG.ew_op_src", "the operand comes from a disabled DPU_RDMA");
+  const auto erdma =
+      rd::dpu_rdma::RDMA_ERDMA_CFG::decode(r.rdma(rd::dpu_rdma::RDMA_ERDMA_CFG::offset));
+  const auto mode = rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::decode(
+      r.rdma(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset));
+  if (erdma.erdma_disable)
+    hang("DPU_RDMA.RDMA_ERDMA_CFG.erdma_disable", "EW waits for an operand that nobody reads");
+  require(erdma.erdma_data_mode == 1, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_data_mode",
+          erdma.erdma_data_mode);
+  require(erdma.erdma_data_size == 1, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_data_size",
+          erdma.erdma_data_size);
+  require(!erdma.erdma_nonalign, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_nonalign", 1);
+  require(!erdma.erdma_surf_mode, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_surf_mode", 1);
+  require(mode.comb_use == 5, "DPU_RDMA.RDMA_FEATURE_MODE_CFG.comb_use", mode.comb_use);
+  require(!mode.mrdma_disable, "DPU_RDMA.RDMA_FEATURE_MODE_CFG.mrdma_disable", 1);
+
+  ew.add = true;
+  ew.convert = !cfg.ew_op_cvt_bypass;
+  const auto scale = rd::dpu::EW_CVT_SCALE_VALUE::decode(r.dpu(rd::dpu::EW_CVT_SCALE_VALUE::offset));
+  ew.offset = static_cast<std::int32_t>(r.dpu(rd::dpu::EW_CVT_OFFSET_VALUE::offset));
+  ew.scale = static_cast<std::int16_t>(scale.ew_op_cvt_scale);
+  ew.shift = scale.ew_op_cvt_shift;
+  ew.add_first = cfg.ew_cvt_type;
+  ew.half_up = cfg.ew_cvt_round;
+
+  // COMB_USE 5: the main reader fetches the even planes from SRC_BASE, ERDMA the odd ones from
+  // EW_BASE; each skips a plane by its notch [TRM; inferred from Mesa's addresses]. Mesa's notch
+  // has a floor of 12 atoms; for smaller planes boards are said to mis-stride [notes, HW], but
+  // the rule is not known, so the model takes the plane pitch that the two bases show.
+  const std::uint64_t src = r.rdma(rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset);
+  const std::uint64_t odd = r.rdma(rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset);
+  if (odd <= src)
+    not_modelled("DPU_RDMA.RDMA_EW_BASE_ADDR.ew_base_addr", odd);
+  ew.even_planes = dma_base + src;
+  ew.odd_planes = dma_base + odd;
+  ew.even_step = ew.odd_step = 2 * (odd - src);
+  ew.line_stride = std::uint64_t{c.shape.out_width} * 16;
+}
+
+void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+  const auto mode = rd::dpu::FEATURE_MODE_CFG::decode(r.dpu(rd::dpu::FEATURE_MODE_CFG::offset));
+  const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
+  const auto width = rd::dpu::DATA_CUBE_WIDTH::decode(r.dpu(rd::dpu::DATA_CUBE_WIDTH::offset));
+  const auto height = rd::dpu::DATA_CUBE_HEIGHT::decode(r.dpu(rd::dpu::DATA_CUBE_HEIGHT::offset));
+  const auto channel = rd::dpu::DATA_CUBE_CHANNEL::decode(r.dpu(rd::dpu::DATA_CUBE_CHANNEL::offset));
+  const auto notch =
+      rd::dpu::DATA_CUBE_NOTCH_ADDR::decode(r.dpu(rd::dpu::DATA_CUBE_NOTCH_ADDR::offset));
+  const auto scale = rd::dpu::OUT_CVT_SCALE::decode(r.dpu(rd::dpu::OUT_CVT_SCALE::offset));
+  const auto shift = rd::dpu::OUT_CVT_SHIFT::decode(r.dpu(rd::dpu::OUT_CVT_SHIFT::offset));
+
+  require(!mode.flying_mode, "DPU.FEATURE_MODE_CFG.flying_mode", 1);
+  require(mode.output_mode == 2, "DPU.FEATURE_MODE_CFG.output_mode", mode.output_mode);
+  if ((mode.conv_mode == 3) != c.shape.depthwise)
+    bad_program("DPU.FEATURE_MODE_CFG.conv_mode", "contradicts CNA.CONV_CON1.conv_mode");
+  require(format.in_precision == kInt8, "DPU.DATA_FORMAT.in_precision", format.in_precision);
+  require(format.proc_precision == kInt8, "DPU.DATA_FORMAT.proc_precision", format.proc_precision);
+  switch (format.out_precision) {
+    case kInt8: c.out_type = OutputType::int8; break;
+    case kInt32: c.out_type = OutputType::int32; break;
+    case kFp32: c.out_type = OutputType::fp32; break;  // exact cast of the sum [notes, HW]
+    case 1: hang("DPU.DATA_FORMAT.out_precision", "int16 output of an int8 convolution [wid]");
+    default: not_modelled("DPU.DATA_FORMAT.out_precision", format.out_precision);
+  }
+  if (width.width != c.shape.out_width || height.height != c.shape.out_height)
+    bad_program("DPU.DATA_CUBE_WIDTH", fmt::format("{} x {}, but CORE.DATAOUT_SIZE_0 says {} x {}",
+                                                   width.width, height.height, c.shape.out_width,
+                                                   c.shape.out_height));
+  if (channel.orig_channel > channel.channel)
+    bad_program("DPU.DATA_CUBE_CHANNEL", "orig_channel is larger than channel");
+  c.out_channels = channel.orig_channel;
+  if (c.shape.depthwise && c.out_channels > c.shape.channels)
+    bad_program("DPU.DATA_CUBE_CHANNEL.orig_channel",
+                fmt::format("{}, but the depthwise input has {} channels", c.out_channels,
+                            c.shape.channels));
+  c.out_cvt = {static_cast<std::int16_t>(scale.out_cvt_scale),
+               static_cast<std::int32_t>(r.dpu(rd::dpu::OUT_CVT_OFFSET::offset)),
+               shift.out_cvt_shift, shift.cvt_type != 0, shift.cvt_round != 0};
+
+  // Address of 16-byte atom (plane g, row y, column x): base + g*plane + (y*(W + notch) + x)*16.
+  if (notch.notch_addr_0 != notch.notch_addr_1)
+    not_modelled("DPU.DATA_CUBE_NOTCH_ADDR.notch_addr_1", notch.notch_addr_1);
+  c.dst = std::uint64_t{dma_base} + r.dpu(rd::dpu::DST_BASE_ADDR::offset);
+  c.dst_plane = r.dpu(rd::dpu::DST_SURF_STRIDE::offset) & ~0xFu;
+  c.dst_line = (std::uint64_t{c.shape.out_width} + notch.notch_addr_0) * 16;
+}
+
+}  // namespace
+
+ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
+                            const ChipOptions& options) {
+  check_known(Block::cna, "CNA", kCna, [&](std::uint32_t o) { return r.cna(o); });
+  check_known(Block::core, "CORE", kCore, [&](std::uint32_t o) { return r.core(o); });
+  check_known(Block::dpu, "DPU", kDpu, [&](std::uint32_t o) { return r.dpu(o); });
+
+  ConvConfig c{};
+  read_cna(r, dma_base, c);
+  read_core(r, c);
+  if (r.rdma_enabled) {
+    check_known(Block::dpu_rdma, "DPU_RDMA", kRdma, [&](std::uint32_t o) { return r.rdma(o); });
+    const auto mode = rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::decode(
+        r.rdma(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset));
+    const auto ew = rd::dpu::EW_CFG::decode(r.dpu(rd::dpu::EW_CFG::offset));
+    const bool fed = !ew.ew_bypass && !ew.ew_op_bypass;  // COMB_USE gives the main reader work
+    if (options.quirks.mrdma_trap && !mode.mrdma_disable && !fed)
+      hang("DPU_RDMA.RDMA_FEATURE_MODE_CFG.mrdma_disable",
+           "the main reader is enabled and unfed (quirk mrdma_trap)");
+    require(!mode.flying_mode, "DPU_RDMA.RDMA_FEATURE_MODE_CFG.flying_mode", 1);
+  }
+  read_bs(r, dma_base, c);
+  read_bn(r, c);
+  read_ew(r, dma_base, c);
+  read_output(r, dma_base, c);
+
+  // 2^17 products of int8 reach the sign bit of an int32 sum; the chip's accumulator is wider
+  // but its width is unpublished.
+  const std::uint64_t products = std::uint64_t{c.shape.kernel_width} * c.shape.kernel_height *
+                                 (c.shape.depthwise ? 1 : c.shape.channels);
+  if (products >= 131072) not_modelled("CNA.WEIGHT_SIZE1.weight_bytes_per_kernel", products);
+  const std::uint64_t positions = std::uint64_t{c.shape.out_width} * c.shape.out_height;
+  const std::uint64_t per_position =
+      products * (c.shape.depthwise ? c.shape.channels : c.shape.kernels);
+  if (per_position > options.task_mac_budget / positions)
+    hang("CORE.DATAOUT_SIZE_0",
+         fmt::format("{} positions of {} products each are more than 500 ms allow", positions,
+                     per_position));
+  return c;
+}
+
+}  // namespace npu::sim

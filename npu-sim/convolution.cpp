@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#include "npu-sim/convolution.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "npu-sim/dpu.hpp"
+#include "npu-sim/fault.hpp"
+#include "npu-sim/mac_int8.hpp"
+
+namespace npu::sim {
+namespace {
+
+// Sum of all channels at each position of the tile, then of each window: what QD_EN multiplies
+// with OW_OP. [out_height][out_width]
+std::vector<std::int32_t> window_sums(const FeatureTile& tile, ThreadPool& pool) {
+  const ConvShape& s = tile.shape;
+  std::vector<std::int32_t> sums(std::size_t{tile.rows} * tile.columns);
+  const std::uint8_t input_xor = mac_layout().input_xor;
+  pool.parallel_for(tile.rows, [&](std::size_t row) {
+    const std::uint8_t* in = tile.bytes.data() + row * tile.columns * s.channels;
+    for (std::uint32_t x = 0; x < tile.columns; ++x, in += s.channels) {
+      std::int32_t sum = 0;
+      for (std::uint32_t c = 0; c < s.channels; ++c)
+        sum += static_cast<std::int8_t>(in[c] ^ input_xor);
+      sums[row * tile.columns + x] = sum;
+    }
+  });
+  std::vector<std::int32_t> out(std::size_t{s.out_height} * s.out_width);
+  pool.parallel_for(s.out_height, [&](std::size_t y) {
+    for (std::uint32_t x = 0; x < s.out_width; ++x) {
+      std::int32_t sum = 0;
+      for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky)
+        for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx)
+          sum += sums[(y * s.stride_y + std::size_t{ky} * s.dilation_y) * tile.columns +
+                      std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x];
+      out[y * s.out_width + x] = sum;
+    }
+  });
+  return out;
+}
+
+void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weights, const Dpu& dpu,
+           ThreadPool& pool) {
+  const ConvShape& s = c.shape;
+  const std::uint32_t panel_width = mac_layout().panel;
+  const std::size_t positions = std::size_t{s.out_height} * s.out_width;
+  const std::size_t row_bytes = std::size_t{tile.columns} * s.channels;
+  const std::vector<std::int32_t> ow_sums =
+      dpu.needs_window_sum() ? window_sums(tile, pool) : std::vector<std::int32_t>();
+
+  // A window row is one run of bytes unless dilation makes holes in it.
+  const bool holes = s.dilation_x > 1 && s.kernel_width > 1;
+  const std::size_t panel_bytes =
+      std::size_t{panel_width} * s.kernel_width * s.kernel_height * s.channels;
+
+  // Work items: blocks of positions by groups of panels, enough of them for all threads.
+  const std::size_t block = std::clamp<std::size_t>(positions / (4 * pool.threads()), 12, 192);
+  const std::size_t blocks = (positions + block - 1) / block;
+  const std::size_t split =
+      std::min<std::size_t>(weights.panels, (4 * pool.threads() + blocks - 1) / blocks);
+  const std::size_t panels_each = (weights.panels + split - 1) / split;
+
+  pool.parallel_for(blocks * split, [&](std::size_t item) {
+    const std::size_t first = item / split * block;
+    const std::size_t count = std::min(block, positions - first);
+    const std::size_t panel_first = item % split * panels_each;
+    const std::size_t panel_last = std::min<std::size_t>(weights.panels, panel_first + panels_each);
+    if (panel_first >= panel_last) return;
+    std::vector<const std::uint8_t*> windows(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t y = (first + i) / s.out_width, x = (first + i) % s.out_width;
+      windows[i] = tile.bytes.data() + y * s.stride_y * row_bytes + x * s.stride_x * s.channels;
+    }
+    const std::size_t stride = (panel_last - panel_first) * panel_width;
+    std::vector<std::int32_t> sums(count * stride);
+    for (std::size_t panel = panel_first; panel < panel_last; ++panel) {
+      const std::int8_t* packed = weights.packed.data() + panel * panel_bytes;
+      const std::int32_t* init = weights.init.data() + panel * panel_width;
+      std::int32_t* acc = sums.data() + (panel - panel_first) * panel_width;
+      if (!holes) {
+        const MacWindows in{windows.data(), count, s.kernel_height,
+                            std::size_t{s.kernel_width} * s.channels,
+                            static_cast<std::ptrdiff_t>(s.dilation_y * row_bytes)};
+        mac_int8(in, packed, init, acc, stride);
+        continue;
+      }
+      // One row of the kernel at a time; the sums of the rows before are the start of the next.
+      std::vector<std::int32_t> part(count * panel_width);
+      const std::vector<std::int32_t> zero(panel_width);
+      for (std::size_t i = 0; i < count; ++i)
+        std::memcpy(acc + i * stride, init, panel_width * sizeof(std::int32_t));
+      std::vector<const std::uint8_t*> row_windows(count);
+      for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky) {
+        for (std::size_t i = 0; i < count; ++i)
+          row_windows[i] = windows[i] + std::size_t{ky} * s.dilation_y * row_bytes;
+        const MacWindows in{row_windows.data(), count, s.kernel_width, s.channels,
+                            static_cast<std::ptrdiff_t>(std::size_t{s.dilation_x} * s.channels)};
+        mac_int8(in, packed + std::size_t{ky} * s.kernel_width * s.channels * panel_width,
+                 zero.data(), part.data(), panel_width);
+        for (std::size_t i = 0; i < count; ++i)
+          for (std::size_t o = 0; o < panel_width; ++o)
+            acc[i * stride + o] += part[i * panel_width + o];
+      }
+    }
+    const auto channel = static_cast<std::uint32_t>(panel_first * panel_width);
+    const auto channels = static_cast<std::uint32_t>(
+        std::min<std::size_t>(s.kernels, panel_last * panel_width) - channel);
+    for (std::size_t i = 0; i < count; ++i)
+      dpu.store(static_cast<std::uint32_t>((first + i) / s.out_width),
+                static_cast<std::uint32_t>((first + i) % s.out_width), channel, channels,
+                sums.data() + i * stride, ow_sums.empty() ? 0 : ow_sums[first + i], nullptr);
+  });
+}
+
+void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weights,
+               const Dpu& dpu, ThreadPool& pool) {
+  const ConvShape& s = c.shape;
+  const std::size_t row_bytes = std::size_t{tile.columns} * s.channels;
+  const std::uint8_t input_xor = mac_layout().input_xor;
+  pool.parallel_for(s.out_height, [&](std::size_t y) {
+    std::vector<std::int32_t> sums(s.channels), window(s.channels);
+    for (std::uint32_t x = 0; x < s.out_width; ++x) {
+      std::fill(sums.begin(), sums.end(), 0);
+      std::fill(window.begin(), window.end(), 0);
+      for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky) {
+        for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
+          const std::uint8_t* in = tile.bytes.data() +
+                                   (y * s.stride_y + std::size_t{ky} * s.dilation_y) * row_bytes +
+                                   (std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x) *
+                                       s.channels;
+          const std::int8_t* w =
+              weights.packed.data() + (std::size_t{ky} * s.kernel_width + kx) * s.channels;
+          for (std::uint32_t ch = 0; ch < s.channels; ++ch) {
+            const std::int32_t value = static_cast<std::int8_t>(in[ch] ^ input_xor);
+            sums[ch] += value * w[ch];
+            window[ch] += value;
+          }
+        }
+      }
+      dpu.store(static_cast<std::uint32_t>(y), x, 0, s.channels, sums.data(), 0, window.data());
+    }
+  });
+}
+
+}  // namespace
+
+void run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
+  const ConvConfig config = read_conv_config(input.registers, input.dma_base, input.options);
+  const ConvShape& s = config.shape;
+
+  // Look at the outputs before the work, so that a bad address costs nothing.
+  const Dpu dpu(config, input.space, input.options.quirks);
+  if (!s.depthwise && config.out_channels > s.kernels)
+    bad_program("DPU.DATA_CUBE_CHANNEL.orig_channel", "more output channels than kernels");
+
+  if (config.data_reuse) {
+    if (!cbuf.features || !cbuf.features->same_window(s))
+      bad_program("CNA.CBUF_CON0.data_reuse", "CBUF holds no feature tile of this shape");
+  } else {
+    cbuf.features = load_features(config, input.space, input.pool, TieRule::half_even);
+  }
+  if (config.weight_reuse) {
+    if (!cbuf.weights || !cbuf.weights->same_size(s))
+      bad_program("CNA.CBUF_CON0.weight_reuse", "CBUF holds no kernels of this size");
+  } else {
+    cbuf.weights = load_weights(config, input.space, input.pool);
+  }
+  if (s.depthwise)
+    depthwise(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+  else
+    dense(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+}
+
+}  // namespace npu::sim

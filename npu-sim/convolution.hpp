@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// CNA and CORE: feature and weight tiles in CBUF, sums of products, then the DPU.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "npu-sim/address_space.hpp"
+#include "npu-sim/chip.hpp"
+#include "npu-sim/conv_config.hpp"
+#include "npu-sim/thread_pool.hpp"
+
+namespace npu::sim {
+
+/// Feature tile with its padding: [row][column][channel], one byte each, stored xor
+/// mac_layout().input_xor. Rows and columns count from -pad_top and -pad_left.
+struct FeatureTile {
+  ConvShape shape;
+  std::uint32_t rows, columns;
+  std::vector<std::uint8_t> bytes;
+  /// The same cube under the same window; the number of kernels may differ.
+  bool same_window(ConvShape other) const {
+    other.kernels = shape.kernels;
+    return other == shape;
+  }
+};
+
+/// Kernels packed for mac_int8(): [panel][kernel_height * kernel_width * channels / 4][panel][4];
+/// depthwise: [kernel_height][kernel_width][channel].
+struct WeightTile {
+  std::uint32_t kernels, channels, kernel_width, kernel_height;
+  bool depthwise;
+  std::uint32_t panels;
+  std::vector<std::int8_t> packed;
+  std::vector<std::int32_t> init;  ///< start of each sum: what input_xor added, negated
+  bool same_size(const ConvShape& shape) const {
+    return kernels == shape.kernels && channels == shape.channels &&
+           kernel_width == shape.kernel_width && kernel_height == shape.kernel_height &&
+           depthwise == shape.depthwise;
+  }
+};
+
+/// What a core's convolution buffer still holds after a task, for DATA_REUSE and WEIGHT_REUSE.
+struct Cbuf {
+  std::optional<FeatureTile> features;
+  std::optional<WeightTile> weights;
+};
+
+struct ConvolutionInput {
+  BlockRegisters registers;
+  const AddressSpace& space;
+  std::uint32_t dma_base;
+  const ChipOptions& options;
+  ThreadPool& pool;
+};
+
+/// Reads the tile that CNA's registers describe. Throws TaskFault(dma_read).
+FeatureTile load_features(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool,
+                          TieRule tie);
+WeightTile load_weights(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool);
+
+/// Runs one task of CNA, CORE, DPU (and DPU_RDMA) to its end. Throws TaskFault; in that case
+/// nothing has been written.
+void run_convolution(const ConvolutionInput& input, Cbuf& cbuf);
+
+}  // namespace npu::sim

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// PC: program fetch, task chain, interrupts [TRM 36.4.3; rocket_job.c; control-and-uapi B].
+#include "npu-sim/core.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "npu-sim/fault.hpp"
+#include "regdb/regcmd.hpp"
+#include "regdb/registers.hpp"
+
+namespace npu::sim {
+namespace {
+
+namespace rd = npu::regdb;
+
+constexpr std::uint32_t kVersion = 0x46495245;      // "FIRE", read on a board [rock5b]
+constexpr std::uint32_t kInterruptMaskReset = 0x1FFFF;  // [TRM 36.4.3]
+constexpr std::uint32_t kInterruptBits = 0x1FFFF;
+constexpr std::uint32_t kIdleRawStatus = 0xC0000000;  // undocumented, read on boards [rock5b; wid]
+constexpr std::uint32_t kDmaReadError = 1u << 12, kDmaWriteError = 1u << 13;
+constexpr std::uint32_t kMacGatingReset = 0x07800800;  // [TRM]
+
+// Bit pairs of INTERRUPT_RAW_STATUS: group 0, then group 1.
+constexpr unsigned kFeatureBit = 0, kWeightBit = 2, kCscBit = 4, kCoreBit = 6, kDpuBit = 8;
+
+constexpr std::uint32_t kConvolution =
+    rd::enable_mask::cna | rd::enable_mask::core | rd::enable_mask::dpu;
+
+}  // namespace
+
+void Core::reset() {
+  for (RegisterFile* file : {&cna_, &core_, &dpu_, &dpu_rdma_, &ppu_, &ppu_rdma_}) file->reset();
+  core_.write(rd::core::MAC_GATING::offset, kMacGatingReset);
+  ddma_ = {};
+  sdma_ = {};
+  // Read on a board at rest [notes hw-byte-counters].
+  ddma_[0x00 / 4] = 0x0FFF;
+  ddma_[0x04 / 4] = 0x01010101;
+  ddma_[0x08 / 4] = 0x00010101;
+  ddma_[0x10 / 4] = 0x0101;
+  ddma_[0x30 / 4] = 0x100;
+  cbuf_ = {};
+  base_address_ = amounts_ = task_con_ = task_dma_base_ = tasks_done_ = 0;
+  mask_ = kInterruptMaskReset;
+  raw_status_ = 0;
+  hung_ = false;
+  fault_.reset();
+}
+
+RegisterFile* Core::block(std::uint32_t offset) {
+  switch (offset >> 12) {
+    case 1: return &cna_;
+    case 3: return &core_;
+    case 4: return &dpu_;
+    case 5: return &dpu_rdma_;
+    case 6: return &ppu_;
+    case 7: return &ppu_rdma_;
+    default: return nullptr;
+  }
+}
+
+std::uint32_t Core::read(std::uint32_t offset) const {
+  if (const RegisterFile* file = block(offset)) return file->read(offset);
+  switch (offset) {
+    case rd::pc::VERSION::offset: return kVersion;
+    case rd::pc::BASE_ADDRESS::offset: return base_address_;
+    case rd::pc::REGISTER_AMOUNTS::offset: return amounts_;
+    case rd::pc::INTERRUPT_MASK::offset: return mask_;
+    case rd::pc::INTERRUPT_STATUS::offset: return raw_status_ & mask_;
+    case rd::pc::INTERRUPT_RAW_STATUS::offset: return raw_status_ | kIdleRawStatus;
+    case rd::pc::TASK_CON::offset: return task_con_;
+    case rd::pc::TASK_DMA_BASE_ADDR::offset: return task_dma_base_;
+    case rd::pc::TASK_STATUS::offset: return tasks_done_ & 0xFFF;
+    default: break;
+  }
+  if (offset >> 12 == 8 && (offset & 0xFFF) < 0x100) return ddma_[(offset & 0xFF) / 4];
+  if (offset >> 12 == 9 && (offset & 0xFFF) < 0x100) return sdma_[(offset & 0xFF) / 4];
+  return 0;  // OPERATION_ENABLE, GLOBAL and VERSION_NUM read 0 on boards
+}
+
+void Core::write(std::uint32_t offset, std::uint32_t value) {
+  if (RegisterFile* file = block(offset)) {
+    file->write(offset, value);
+  } else if (offset < 0x1000) {
+    write_pc(offset, value);
+  } else if (offset >> 12 == 8 && (offset & 0xFFF) < 0x100) {
+    ddma_[(offset & 0xFF) / 4] = value;
+  } else if (offset >> 12 == 9 && (offset & 0xFFF) < 0x100) {
+    sdma_[(offset & 0xFF) / 4] = value;
+  } else if (offset == rd::global::OPERATION_ENABLE::offset) {
+    // CPU mode: the same block mask without a program in memory [TRM 36.5.4].
+    fault_.reset();
+    if (hung_) return;
+    try {
+      const auto lock = space_ ? space_->lock() : std::shared_lock<std::shared_mutex>();
+      enable_blocks(value);
+    } catch (const TaskFault& stop) {
+      fault_ = stop.fault();
+      hung_ = true;
+    }
+  }
+}
+
+void Core::write_pc(std::uint32_t offset, std::uint32_t value) {
+  switch (offset) {
+    case rd::pc::OPERATION_ENABLE::offset:
+      // Writing 0 does not stop a running list: the vendor driver writes 1 and 0 at once.
+      if ((value & 1) != 0) start();
+      break;
+    case rd::pc::BASE_ADDRESS::offset:
+      base_address_ = value;
+      next_program_written_ = true;
+      break;
+    case rd::pc::REGISTER_AMOUNTS::offset: amounts_ = value & 0xFFFF; break;
+    case rd::pc::INTERRUPT_MASK::offset: mask_ = value & kInterruptBits; break;
+    case rd::pc::INTERRUPT_CLEAR::offset:
+    case rd::pc::INTERRUPT_STATUS::offset:
+    case rd::pc::INTERRUPT_RAW_STATUS::offset: raw_status_ &= ~value; break;
+    case rd::pc::TASK_CON::offset:
+      if ((value & 1u << 13) != 0) tasks_done_ = 0;  // TASK_COUNT_CLEAR
+      task_con_ = value & ~(1u << 13);
+      break;
+    case rd::pc::TASK_DMA_BASE_ADDR::offset: task_dma_base_ = value & ~0xFu; break;
+    default: break;
+  }
+}
+
+void Core::start() {
+  fault_.reset();
+  if (hung_) {
+    fault_ = Fault{FaultKind::hang, "PC.OPERATION_ENABLE",
+                   "the core still hangs in an earlier task; it needs a reset"};
+    return;
+  }
+  try {
+    if (!space_) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", base_address_);
+    const auto lock = space_->lock();
+    // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
+    const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
+    for (std::uint32_t task = 0; task < tasks; ++task) {
+      if (!run_program()) break;
+      ++tasks_done_;
+    }
+  } catch (const TaskFault& stop) {
+    fault_ = stop.fault();
+    hung_ = true;
+    if (fault_->kind == FaultKind::dma_read) raw_status_ |= kDmaReadError;
+    if (fault_->kind == FaultKind::dma_write) raw_status_ |= kDmaWriteError;
+  }
+}
+
+// Runs the list at BASE_ADDRESS up to its enable word. False if it names no next one.
+bool Core::run_program() {
+  if ((base_address_ & 1) != 0)
+    hang("PC.BASE_ADDRESS.pc_sel", "the register bus is with the CPU, so nothing is fetched");
+  // The engine reads 128-bit units; amounts may point past the end of the list, so the enable
+  // word is what ends it [rk3588-npu B.3].
+  const std::uint64_t base = base_address_ & ~0xFull;
+  const std::size_t words = (static_cast<std::size_t>(amounts_) + 1) * 2;
+  next_program_written_ = false;
+  std::array<std::uint64_t, 64> chunk;
+  for (std::size_t at = 0; at < words; at += chunk.size()) {
+    std::size_t count = std::min(chunk.size(), words - at);
+    std::uint64_t bad = 0;
+    if (!space_->read(base + at * 8, chunk.data(), count * 8, &bad)) {
+      count = bad > base + at * 8 ? static_cast<std::size_t>((bad - base) / 8 - at) : 0;
+      const auto end = chunk.begin() + static_cast<std::ptrdiff_t>(count);
+      const bool ends = std::any_of(chunk.begin(), end, [](std::uint64_t word) {
+        return rd::Regcmd::unpack(word).target == static_cast<std::uint16_t>(rd::Target::enable);
+      });
+      if (!ends) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", bad);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const rd::Regcmd command = rd::Regcmd::unpack(chunk[i]);
+      switch (static_cast<rd::Target>(command.target)) {
+        case rd::Target::pc:
+          // A program links the next one; it does not start itself.
+          if (command.offset != rd::pc::OPERATION_ENABLE::offset)
+            write_pc(command.offset, command.value);
+          break;
+        case rd::Target::cna:
+        case rd::Target::core:
+        case rd::Target::dpu:
+        case rd::Target::dpu_rdma:
+        case rd::Target::ppu:
+        case rd::Target::ppu_rdma:
+          if (RegisterFile* file = block(command.offset)) file->write(command.offset, command.value);
+          break;
+        case rd::Target::enable:
+          enable_blocks(command.value);
+          return next_program_written_;
+        default: break;  // empty words, the 0x0041 marker, unknown targets: no effect
+      }
+    }
+  }
+  hang("PC.REGISTER_AMOUNTS", "the program has no enable word (target 0x0081) within its amount");
+}
+
+void Core::enable_blocks(std::uint32_t mask) {
+  // The kernel writes the core's index into bits 29:28 before each task; a program that
+  // overwrites it never ends (24 of 24 jobs on a board) [notes regcmd-task-model].
+  if (options_.quirks.core_index_in_s_pointer && (mask & rd::enable_mask::cna) != 0 &&
+      (cna_.core_index() != index_ || core_.core_index() != index_))
+    hang(cna_.core_index() != index_ ? "CNA.S_POINTER" : "CORE.S_POINTER",
+         "bits 29:28 do not hold the index of this core (quirk core_index_in_s_pointer)");
+  if ((mask & ~rd::enable_mask::dpu_rdma) != kConvolution)
+    not_modelled("PC.OPERATION_ENABLE", mask);
+
+  const bool rdma = (mask & rd::enable_mask::dpu_rdma) != 0;
+  const BlockGroups groups{cna_.start(), core_.start(), dpu_.start(),
+                           rdma ? dpu_rdma_.start() : 0u};
+  if (!space_) dma_fault(FaultKind::dma_read, "CNA.FEATURE_DATA_ADDR", 0);
+  ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma}, *space_,
+                         task_dma_base_, options_, pool_};
+  run_convolution(input, cbuf_);
+
+  raw_status_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
+                 1u << (kCscBit + groups.cna) | 1u << (kCoreBit + groups.core) |
+                 1u << (kDpuBit + groups.dpu);
+  cna_.finish();
+  core_.finish();
+  dpu_.finish();
+  if (rdma) dpu_rdma_.finish();
+}
+
+}  // namespace npu::sim

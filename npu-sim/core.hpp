@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// One NPU core: PC, register files, CBUF contents, interrupts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "npu-sim/chip.hpp"
+#include "npu-sim/convolution.hpp"
+#include "npu-sim/register_file.hpp"
+#include "npu-sim/thread_pool.hpp"
+
+namespace npu::sim {
+
+class Core {
+ public:
+  Core(unsigned index, const ChipOptions& options, ThreadPool& pool)
+      : index_(index), options_(options), pool_(pool) {
+    reset();
+  }
+
+  void attach(std::shared_ptr<const AddressSpace> space) { space_ = std::move(space); }
+  std::uint32_t read(std::uint32_t offset) const;
+  void write(std::uint32_t offset, std::uint32_t value);
+  bool irq() const { return (raw_status_ & mask_) != 0; }
+  void reset();
+  const std::optional<Fault>& fault() const { return fault_; }
+
+ private:
+  void write_pc(std::uint32_t offset, std::uint32_t value);
+  void start();
+  bool run_program();
+  void enable_blocks(std::uint32_t mask);
+  RegisterFile* block(std::uint32_t offset);
+  const RegisterFile* block(std::uint32_t offset) const {
+    return const_cast<Core*>(this)->block(offset);
+  }
+
+  unsigned index_;
+  const ChipOptions& options_;
+  ThreadPool& pool_;
+  std::shared_ptr<const AddressSpace> space_;
+
+  RegisterFile cna_, core_, dpu_, dpu_rdma_, ppu_, ppu_rdma_;
+  std::array<std::uint32_t, 0x100 / 4> ddma_{}, sdma_{};
+  Cbuf cbuf_;
+
+  // PC
+  std::uint32_t base_address_ = 0;
+  std::uint32_t amounts_ = 0;
+  std::uint32_t mask_ = 0;
+  std::uint32_t raw_status_ = 0;
+  std::uint32_t task_con_ = 0;
+  std::uint32_t task_dma_base_ = 0;
+  std::uint32_t tasks_done_ = 0;
+  bool next_program_written_ = false;
+
+  bool hung_ = false;
+  std::optional<Fault> fault_;
+};
+
+}  // namespace npu::sim

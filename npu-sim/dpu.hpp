@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// DPU: per-element stages and the write DMA.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "npu-sim/address_space.hpp"
+#include "npu-sim/conv_config.hpp"
+#include "npu-sim/quirks.hpp"
+
+namespace npu::sim {
+
+/// Operands and destination of one task, with every address resolved before the first write.
+class Dpu {
+ public:
+  /// Throws TaskFault for operands or outputs outside the mapped buffers.
+  Dpu(const ConvConfig& config, const AddressSpace& space, const Quirks& quirks);
+
+  /// Takes the sums of `channels` kernels from `first_channel` (a multiple of 16) on, for one
+  /// output position, through the stages and writes them. `window_sum` is the sum of the input
+  /// under the window (dense convolution) and `window_sums` one per channel (depthwise); used
+  /// only if needs_window_sum(). Thread safe for different positions or channel groups.
+  void store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel, std::uint32_t channels,
+             const std::int32_t* sums, std::int32_t window_sum,
+             const std::int32_t* window_sums) const;
+
+  bool needs_window_sum() const { return add_window_; }
+
+ private:
+  void stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+              std::int64_t* v) const;
+  std::uint8_t* atom(std::uint32_t plane, std::uint32_t y, std::uint32_t x) const {
+    return planes_[plane] + y * config_.dst_line + std::uint64_t{x} * 16;
+  }
+
+  const ConvConfig& config_;
+  const Quirks& quirks_;
+  std::uint32_t atom_channels_;              // of an output atom: 16 int8, 4 int32 or fp32
+  bool add_window_ = false;
+  bool raw_ = false;                         // no stage does anything
+  std::vector<std::int32_t> bias_, mul_, ow_;  // per channel
+  std::vector<std::uint8_t*> planes_;        // of the output
+  std::vector<const std::int8_t*> addend_;   // planes of the EW operand
+};
+
+}  // namespace npu::sim

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+#include "npu-sim/mac_int8.hpp"
+
+#include <cstring>
+
+// VNNI lives in Highway's AVX3_DL target. SVE vectors cannot be array elements.
+#define HWY_WANT_AVX3_DL
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "npu-sim/mac_int8.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "npu-sim/dot_int8-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace npu::sim::HWY_NAMESPACE {
+
+// Accumulator tile: kPixels windows by kVectors vectors of kernels, as many as the registers hold
+// beside the weights and one broadcast input.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+constexpr std::size_t kPixels = 12, kVectors = 2;
+#elif HWY_TARGET == HWY_NEON
+constexpr std::size_t kPixels = 4, kVectors = 4;
+#else
+constexpr std::size_t kPixels = 4, kVectors = 2;
+#endif
+
+template <std::size_t P>
+HWY_INLINE void tile(const MacWindows& in, std::size_t first, const std::int8_t* panel,
+                     const std::int32_t* init, std::int32_t* acc, std::size_t acc_stride) {
+  const D32 d;
+  const std::size_t lanes = hn::Lanes(d);
+  V32 sum[P][kVectors];
+  for (std::size_t p = 0; p < P; ++p)
+    for (std::size_t v = 0; v < kVectors; ++v) sum[p][v] = hn::LoadU(d, init + v * lanes);
+  const std::int8_t* weights = panel;
+  for (std::size_t s = 0; s < in.segments; ++s) {
+    const std::uint8_t* x[P];
+    for (std::size_t p = 0; p < P; ++p)
+      x[p] = in.windows[first + p] + static_cast<std::ptrdiff_t>(s) * in.segment_pitch;
+    for (std::size_t c = 0; c < in.segment_bytes; c += 4) {
+      V32 w[kVectors];
+      for (std::size_t v = 0; v < kVectors; ++v)
+        w[v] = hn::LoadU(d, reinterpret_cast<const std::int32_t*>(weights) + v * lanes);
+      weights += kVectors * lanes * 4;
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 16
+#endif
+      for (std::size_t p = 0; p < P; ++p) {
+        std::int32_t four;
+        std::memcpy(&four, x[p] + c, 4);
+        const V32 input = hn::Set(d, four);
+        for (std::size_t v = 0; v < kVectors; ++v) sum[p][v] = dot_int8(sum[p][v], input, w[v]);
+      }
+    }
+  }
+  for (std::size_t p = 0; p < P; ++p)
+    for (std::size_t v = 0; v < kVectors; ++v)
+      hn::StoreU(sum[p][v], d, acc + (first + p) * acc_stride + v * lanes);
+}
+
+void mac(const MacWindows& in, const std::int8_t* panel, const std::int32_t* init,
+         std::int32_t* acc, std::size_t acc_stride) {
+  std::size_t p = 0;
+  for (; p + kPixels <= in.count; p += kPixels)
+    tile<kPixels>(in, p, panel, init, acc, acc_stride);
+  if constexpr (kPixels > 4)
+    for (; p + 4 <= in.count; p += 4) tile<4>(in, p, panel, init, acc, acc_stride);
+  for (; p < in.count; ++p) tile<1>(in, p, panel, init, acc, acc_stride);
+}
+
+MacLayout layout() {
+  return {static_cast<std::uint32_t>(kVectors * hn::Lanes(D32())), kInputXor};
+}
+
+}  // namespace npu::sim::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace npu::sim {
+namespace {
+HWY_EXPORT(mac);
+HWY_EXPORT(layout);
+}  // namespace
+
+MacLayout mac_layout() {
+  static const MacLayout cached = HWY_DYNAMIC_DISPATCH(layout)();
+  return cached;
+}
+
+void mac_int8(const MacWindows& in, const std::int8_t* panel, const std::int32_t* init,
+              std::int32_t* acc, std::size_t acc_stride) {
+  HWY_DYNAMIC_DISPATCH(mac)(in, panel, init, acc, acc_stride);
+}
+
+}  // namespace npu::sim
+#endif
