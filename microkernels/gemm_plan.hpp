@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// How a matrix product is cut into tasks: plain data, no device involved.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace npu::kernels {
+
+/// C[m][n] = A[m][k] . B[n][k]^T, all row-major; every size at least 1.
+struct GemmShape {
+  std::uint32_t m = 0, n = 0, k = 0;
+  friend bool operator==(const GemmShape&, const GemmShape&) = default;
+};
+
+enum class GemmOutput : std::uint8_t {
+  i32,  ///< the sums as they are
+  i8,   ///< sums plus bias through the output converter
+};
+std::string_view to_string(GemmOutput output);
+
+/// Sums of more products of two int8 may leave int32.
+inline constexpr std::uint32_t kMaxGemmK = 131071;
+
+/// Rows, columns or products [begin, begin + size).
+struct Range {
+  std::uint32_t begin = 0, size = 0;
+  std::uint32_t end() const { return begin + size; }
+  friend bool operator==(const Range&, const Range&) = default;
+};
+
+/// One task: a tile of C over a slice of K. Offsets are bytes into the core's buffers.
+struct GemmTask {
+  std::uint32_t slice = 0;  ///< index of the K slice
+  Range m, n, k;            ///< real sizes
+  std::uint32_t m_padded = 0, n_padded = 0, k_padded = 0;
+  std::uint32_t width = 0, height = 0;  ///< the rows as the convolution's cube: width * height
+  std::uint32_t data_banks = 0, weight_banks = 0;
+  bool data_reuse = false, weight_reuse = false;
+  std::uint64_t a_offset = 0, b_offset = 0, bias_offset = 0, c_offset = 0;
+
+  std::uint64_t macs() const { return std::uint64_t{m_padded} * n_padded * k_padded; }
+  friend bool operator==(const GemmTask&, const GemmTask&) = default;
+};
+
+/// What one core does. Tasks are ordered by slice; the tiles of each slice are the same and use
+/// the same place in C, so a slice has to be read back before the next one is started.
+struct GemmCore {
+  Range m, n;
+  std::uint64_t a_bytes = 0, b_bytes = 0, bias_bytes = 0, c_bytes = 0;
+  std::vector<GemmTask> tasks;
+  friend bool operator==(const GemmCore&, const GemmCore&) = default;
+};
+
+struct GemmPlan {
+  GemmShape shape;
+  GemmOutput output = GemmOutput::i32;       ///< what the caller gets
+  GemmOutput task_output = GemmOutput::i32;  ///< what the tasks write: i32 if K is sliced
+  std::uint32_t slices = 1;                  ///< of K; several are summed on the host
+  std::uint64_t feature_bytes = 0, weight_bytes = 0, output_bytes = 0;  ///< moved by the NPU
+  std::vector<GemmCore> cores;  ///< at most as many as asked for, with disjoint parts of C
+  friend bool operator==(const GemmPlan&, const GemmPlan&) = default;
+};
+
+/// Cuts a product for `cores` (at least 1) cores, by columns of C where there are enough of them,
+/// else by rows, and picks the slicing of K that moves the fewest bytes.
+///
+/// Limits honoured by every task [compute.md 2.1]: K and N multiples of 32, M of 4 and at least 4;
+/// feature banks ceil(M * K / 32 KiB) + 1 spare (the int8 feature DMA may read one bank too far),
+/// a group of 32 kernels fits into the remaining banks, height at most 1020 (FEATURE_GRAINS),
+/// at most 4096 columns, and few enough products to end long before the kernel's 500 ms.
+///
+/// Throws invalid_argument for an empty shape or K above kMaxGemmK, out_of_memory if a matrix
+/// does not fit a buffer object.
+GemmPlan plan_gemm(const GemmShape& shape, GemmOutput output, unsigned cores = 1);
+
+/// Several lines for people: sizes, slices, bytes, one line per task.
+std::string to_string(const GemmPlan& plan);
+
+}  // namespace npu::kernels

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// What the operators compute, in plain C++ on the host: the oracle of the tests.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "microkernels/gemm_plan.hpp"
+#include "microkernels/requant.hpp"
+
+namespace npu::kernels {
+
+/// c[m][n] = sum over k of a[m][k] * b[n][k]; row-major. Uses all host threads for large shapes.
+/// Throws invalid_argument if a span's size is not that of its matrix, or K exceeds kMaxGemmK.
+void ref_gemm_i8i32(const GemmShape& shape, std::span<const std::int8_t> a,
+                    std::span<const std::int8_t> b, std::span<std::int32_t> c);
+
+/// c[m][n] = requantise(sum + bias[n]); `bias` is empty or holds n values. The sum with its bias
+/// is saturated to int32.
+void ref_gemm_i8i8(const GemmShape& shape, const Requant& requant,
+                   std::span<const std::int32_t> bias, std::span<const std::int8_t> a,
+                   std::span<const std::int8_t> b, std::span<std::int8_t> c);
+
+/// The second half of the above: int32 sums [m][n] to int8.
+void ref_requantise(const GemmShape& shape, const Requant& requant,
+                    std::span<const std::int32_t> bias, std::span<const std::int32_t> sums,
+                    std::span<std::int8_t> c);
+
+}  // namespace npu::kernels
