@@ -6,9 +6,9 @@
 
 namespace npu::kernels {
 
-/// y = sat8(round((x * scale) / 2^shift) + offset), ties to even; x is the sum with its bias.
-/// scale is a signed field of 16 bits; only 0 to 32767 is proven [compute.md 5.5], so negative
-/// ones are refused by the emitter. shift is 0 to 63.
+/// y = sat8(round((x * scale) / 2^shift) + offset), ties to even; x is the sum with its bias,
+/// saturated to int32. The 16 bits of scale are signed; shift is 0 to 63 [rockchip-npu-notes
+/// encodings/out-cvt-converter.md, swept on a board].
 struct Requant {
   std::int16_t scale = 1;
   std::uint8_t shift = 0;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Matrix products on the NPU: shape -> plan -> programs -> run.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "microkernels/gemm_plan.hpp"
+#include "microkernels/program.hpp"
+#include "microkernels/requant.hpp"
+#include "npu-device/device.hpp"
+
+namespace npu::kernels {
+
+/// What one product took. Times are those of the host's clock; on the simulator `wait` is the
+/// time to simulate, not a model of the chip.
+struct GemmStats {
+  std::uint32_t cores = 0, slices = 0, jobs = 0, tasks = 0;
+  std::uint64_t regcmd_words = 0;
+  std::uint64_t macs = 0;                                               ///< m * n * k
+  std::uint64_t feature_bytes = 0, weight_bytes = 0, output_bytes = 0;  ///< moved by the NPU
+  std::chrono::nanoseconds pack{}, submit{}, wait{}, unpack{};
+  std::chrono::nanoseconds pack_weights{};  ///< once for all runs with the same weights
+};
+
+/// A product with its buffers on the devices: weights are packed once and serve any number of
+/// runs. One device per core (the kernel keeps a file's work on one core), which must outlive it.
+/// Results do not depend on the number of devices.
+class GemmI8 {
+ public:
+  /// Plans, allocates and, for int32 output, writes the programs. Throws what plan_gemm() and
+  /// Device::create_buffer() throw, and invalid_argument without a device.
+  GemmI8(std::span<device::Device* const> devices, const GemmShape& shape, GemmOutput output);
+
+  /// B, row-major [n][k]; must be called before the first run().
+  void set_weights(std::span<const std::int8_t> b);
+
+  /// For int8 output, before the first run(): `bias` is empty or holds n values.
+  void set_requant(const Requant& requant, std::span<const std::int32_t> bias = {});
+
+  /// C[m][n] = A[m][k] . B^T. Throws invalid_argument for spans of the wrong size or the wrong
+  /// output type; what Device throws; device_fault if a task left its output untouched (the
+  /// kernel reports success for a job that its timeout retired, so every task's last atom is
+  /// overwritten with a mark before the run and checked after it).
+  void run(std::span<const std::int8_t> a, std::span<std::int32_t> c, GemmStats* stats = nullptr);
+  void run(std::span<const std::int8_t> a, std::span<std::int8_t> c, GemmStats* stats = nullptr);
+
+  const GemmPlan& plan() const { return plan_; }
+
+ private:
+  // What is submitted together: consecutive tasks of one core, few enough to end well within the
+  // 500 ms that the kernel gives a job.
+  struct Core {
+    device::Device* device;
+    device::Buffer a, b, c, bias, regcmd;
+    std::vector<std::vector<device::Job>> jobs;  // per slice
+  };
+
+  void check_run(std::size_t a, std::size_t c, GemmOutput output) const;
+  void upload_programs();
+  void pack_features(std::span<const std::int8_t> a, GemmStats& stats);
+  void execute(std::uint32_t slice, GemmStats& stats);
+  void mark_outputs(std::uint32_t slice, std::uint8_t attempt);
+  std::size_t check_marks(std::uint32_t slice, std::uint8_t attempt,
+                          std::vector<std::vector<bool>>& written);
+  void run_sums(std::span<std::int32_t> c, GemmStats& stats);
+
+  GemmPlan plan_;
+  Requant requant_;
+  std::vector<std::int32_t> bias_;
+  std::vector<Core> cores_;
+  std::uint64_t regcmd_words_ = 0;
+  std::chrono::nanoseconds pack_weights_{};
+  bool has_weights_ = false, has_programs_ = false;
+};
+
+/// c[m][n] = a[m][k] . b[n][k]^T, once. Throws as GemmI8.
+void gemm_i8i32(std::span<device::Device* const> devices, const GemmShape& shape,
+                std::span<const std::int8_t> a, std::span<const std::int8_t> b,
+                std::span<std::int32_t> c, GemmStats* stats = nullptr);
+void gemm_i8i32(device::Device& device, const GemmShape& shape, std::span<const std::int8_t> a,
+                std::span<const std::int8_t> b, std::span<std::int32_t> c,
+                GemmStats* stats = nullptr);
+
+/// c[m][n] = requantise(a[m][k] . b[n][k]^T + bias[n]), once; `bias` is empty or holds n values.
+void gemm_i8i8(std::span<device::Device* const> devices, const GemmShape& shape,
+               const Requant& requant, std::span<const std::int32_t> bias,
+               std::span<const std::int8_t> a, std::span<const std::int8_t> b,
+               std::span<std::int8_t> c, GemmStats* stats = nullptr);
+void gemm_i8i8(device::Device& device, const GemmShape& shape, const Requant& requant,
+               std::span<const std::int32_t> bias, std::span<const std::int8_t> a,
+               std::span<const std::int8_t> b, std::span<std::int8_t> c,
+               GemmStats* stats = nullptr);
+
+}  // namespace npu::kernels
