@@ -139,8 +139,9 @@ void Core::start() {
     // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
     const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
     for (std::uint32_t task = 0; task < tasks; ++task) {
-      if (!run_program()) break;
+      const bool linked = run_program();
       ++tasks_done_;
+      if (!linked) break;
     }
   } catch (const TaskFault& stop) {
     fault_ = stop.fault();
