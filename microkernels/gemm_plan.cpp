@@ -198,6 +198,8 @@ void check_shape(const GemmShape& shape, unsigned cores) {
   if (cores == 0) {
     throw Error(ErrorCode::invalid_argument, "a GEMM needs at least one core");
   }
+  check_buffer("A", shape.m);  // so that rounding up cannot wrap below
+  check_buffer("B", shape.n);
 }
 
 // By columns, so that no weights are stored twice, unless rows balance clearly better.
