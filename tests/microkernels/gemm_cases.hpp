@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "microkernels/gemm.hpp"
@@ -62,7 +64,9 @@ struct GemmCase {
 };
 
 inline std::string describe(const GemmShape& s) {
-  return "m " + std::to_string(s.m) + " n " + std::to_string(s.n) + " k " + std::to_string(s.k);
+  std::ostringstream text;
+  text << "m " << s.m << " n " << s.n << " k " << s.k;
+  return text.str();
 }
 
 }  // namespace npu::kernels

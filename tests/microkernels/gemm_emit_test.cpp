@@ -138,7 +138,8 @@ TEST(GemmEmit, EveryTaskWritesEveryRegisterOnce) {
 }
 
 TEST(GemmEmit, RelocationsPointAtAddressRegistersOfTheRightBuffer) {
-  const GemmPlan plan = plan_gemm({70, 5000, 300}, GemmOutput::i8, 2);
+  const GemmPlan plan = plan_gemm({3000, 9000, 300}, GemmOutput::i8, 2);
+  ASSERT_GT(plan.cores[0].tasks.size(), 3u);
   for (std::size_t core = 0; core < 2; ++core) {
     const Program program = emit_gemm(plan, core, 0, {1, 0, 0});
     const auto& tasks = plan.cores[core].tasks;

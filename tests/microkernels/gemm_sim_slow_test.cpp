@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Large products on the simulated NPU, bit for bit.
+#include <sstream>
+
 #include "gemm_cases.hpp"
 
 namespace npu::kernels {
@@ -24,8 +26,9 @@ INSTANTIATE_TEST_SUITE_P(
                     GemmShape{1, 9001, 333}, GemmShape{7001, 3, 77}, GemmShape{1023, 1025, 1021},
                     GemmShape{128, 4864, 896}, GemmShape{57, 896, 4864}),
     [](const testing::TestParamInfo<GemmShape>& param) {
-      const GemmShape& s = param.param;
-      return "m" + std::to_string(s.m) + "_n" + std::to_string(s.n) + "_k" + std::to_string(s.k);
+      std::ostringstream name;
+      name << "m" << param.param.m << "_n" << param.param.n << "_k" << param.param.k;
+      return name.str();
     });
 
 TEST(GemmLargeRandom, ShapesUpToAThousandEqualTheReference) {
