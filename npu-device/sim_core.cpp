@@ -5,20 +5,12 @@
 
 #include <exception>
 
+#include "regdb/registers.hpp"
+
 namespace npu::device {
 namespace {
 
-// PC registers and S_POINTER of CNA and CORE [control-and-uapi.md B.3, A.2].
-constexpr std::uint32_t kOperationEnable = 0x08;
-constexpr std::uint32_t kBaseAddress = 0x10;
-constexpr std::uint32_t kRegisterAmounts = 0x14;
-constexpr std::uint32_t kInterruptMask = 0x20;
-constexpr std::uint32_t kInterruptClear = 0x24;
-constexpr std::uint32_t kInterruptRawStatus = 0x2C;
-constexpr std::uint32_t kTaskCon = 0x30;
-constexpr std::uint32_t kTaskDmaBaseAddr = 0x34;
-constexpr std::uint32_t kCnaSPointer = 0x1004;
-constexpr std::uint32_t kCoreSPointer = 0x3004;
+namespace pc = regdb::pc;
 
 constexpr std::uint32_t kDpuDone = 0x300;     // bits 8, 9: group 0, 1
 constexpr std::uint32_t kPpuDone = 0xC00;     // bits 10, 11
@@ -30,16 +22,16 @@ constexpr std::uint32_t s_pointer(unsigned core) { return 0xEu + 0x10000000u * c
 
 /// The kernel's writes for one task, in its order (B.5).
 void start_task(sim::Chip& chip, unsigned core, const Task& task) {
-  chip.write(core, kBaseAddress, 1);
-  chip.write(core, kCnaSPointer, s_pointer(core));
-  chip.write(core, kCoreSPointer, s_pointer(core));
-  chip.write(core, kBaseAddress, task.regcmd);
-  chip.write(core, kRegisterAmounts, (task.regcmd_count + 1) / 2 - 1);
-  chip.write(core, kInterruptMask, kDpuDone);
-  chip.write(core, kInterruptClear, kDpuDone);
-  chip.write(core, kTaskCon, 0x7001);
-  chip.write(core, kTaskDmaBaseAddr, 0);
-  chip.write(core, kOperationEnable, 1);
+  chip.write(core, pc::BASE_ADDRESS::offset, 1);
+  chip.write(core, regdb::cna::S_POINTER::offset, s_pointer(core));
+  chip.write(core, regdb::core::S_POINTER::offset, s_pointer(core));
+  chip.write(core, pc::BASE_ADDRESS::offset, task.regcmd);
+  chip.write(core, pc::REGISTER_AMOUNTS::offset, (task.regcmd_count + 1) / 2 - 1);
+  chip.write(core, pc::INTERRUPT_MASK::offset, kDpuDone);
+  chip.write(core, pc::INTERRUPT_CLEAR::offset, kDpuDone);
+  chip.write(core, pc::TASK_CON::offset, 0x7001);
+  chip.write(core, pc::TASK_DMA_BASE_ADDR::offset, 0);
+  chip.write(core, pc::OPERATION_ENABLE::offset, 1);
 }
 
 struct TaskEnd {
@@ -52,12 +44,12 @@ struct TaskEnd {
 TaskEnd finish_task(sim::Chip& chip, unsigned core) {
   TaskEnd end;
   const bool irq = chip.irq(core);
-  const std::uint32_t raw = chip.read(core, kInterruptRawStatus);
+  const std::uint32_t raw = chip.read(core, pc::INTERRUPT_RAW_STATUS::offset);
   const bool done = irq && (raw & kDpuDone) != 0;
   if (done) {
-    chip.write(core, kInterruptMask, 0);
-    chip.write(core, kOperationEnable, 0);
-    chip.write(core, kInterruptClear, kClearAll);
+    chip.write(core, pc::INTERRUPT_MASK::offset, 0);
+    chip.write(core, pc::OPERATION_ENABLE::offset, 0);
+    chip.write(core, pc::INTERRUPT_CLEAR::offset, kClearAll);
   }
   if (const auto& fault = chip.fault(core)) {
     const auto code =
