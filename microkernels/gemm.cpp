@@ -56,8 +56,8 @@ std::span<T> part(const device::Buffer& buffer, std::uint64_t offset, std::size_
 // The last atom of a task's tile, which the task writes last.
 std::span<std::uint8_t> last_atom(const device::Buffer& c, const GemmTask& task,
                                   GemmOutput output) {
-  const std::uint64_t bytes = std::uint64_t{task.m_padded} * task.n_padded *
-                              (output == GemmOutput::i32 ? 4 : 1);
+  const std::uint64_t bytes =
+      std::uint64_t{task.m_padded} * task.n_padded * (output == GemmOutput::i32 ? 4 : 1);
   return part<std::uint8_t>(c, task.c_offset + bytes - kAtomBytes, kAtomBytes);
 }
 
@@ -170,9 +170,9 @@ void GemmI8::set_requant(const Requant& requant, std::span<const std::int32_t> b
   }
   if (!bias.empty()) check_size("the bias", bias.size(), plan_.shape.n);
   if (requant.shift > 63) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("a requantisation shift of {} is not possible: use 0 to 63",
-                            requant.shift));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
   }
   requant_ = requant;
   bias_.assign(bias.begin(), bias.end());
@@ -212,11 +212,11 @@ void GemmI8::pack_features(std::span<const std::int8_t> a, GemmStats& stats) {
     for (const GemmTask& task : plan_.cores[i].tasks) {
       // Tasks of one tile of rows share it: pack with the first of them.
       if (task.n.begin != plan_.cores[i].n.begin) continue;
-      pack_features_i8({a.data() + task.m.begin * stride + task.k.begin, task.m.size, task.k.size,
-                        stride},
-                       task.m_padded, task.k_padded,
-                       part<std::int8_t>(cores_[i].a, task.a_offset,
-                                         std::size_t{task.m_padded} * task.k_padded));
+      pack_features_i8(
+          {a.data() + task.m.begin * stride + task.k.begin, task.m.size, task.k.size, stride},
+          task.m_padded, task.k_padded,
+          part<std::int8_t>(cores_[i].a, task.a_offset,
+                            std::size_t{task.m_padded} * task.k_padded));
     }
     cores_[i].device->fini(cores_[i].a);
   }
@@ -346,11 +346,11 @@ void GemmI8::run(std::span<const std::int8_t> a, std::span<std::int8_t> c, GemmS
     const std::size_t stride = plan_.shape.n;
     for (std::size_t i = 0; i < cores_.size(); ++i) {
       for (const GemmTask& task : plan_.cores[i].tasks) {
-        unpack_i8(part<std::int8_t>(cores_[i].c, task.c_offset,
-                                    std::size_t{task.m_padded} * task.n_padded),
-                  task.m_padded,
-                  {c.data() + task.m.begin * stride + task.n.begin, task.m.size, task.n.size,
-                   stride});
+        unpack_i8(
+            part<std::int8_t>(cores_[i].c, task.c_offset,
+                              std::size_t{task.m_padded} * task.n_padded),
+            task.m_padded,
+            {c.data() + task.m.begin * stride + task.n.begin, task.m.size, task.n.size, stride});
       }
     }
   }

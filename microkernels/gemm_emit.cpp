@@ -32,8 +32,7 @@ struct Emitter {
   }
   template <class R>
   void address(const R& reg, GemmSlot slot, std::uint64_t offset) {
-    program.relocations.push_back(
-        {index, static_cast<std::uint32_t>(stream.size()), slot, offset});
+    program.relocations.push_back({index, static_cast<std::uint32_t>(stream.size()), slot, offset});
     stream.write(reg);
   }
 };
@@ -48,8 +47,7 @@ void emit_cna(Emitter& e) {
           cna::CONV_CON3{.conv_y_stride = 1, .conv_x_stride = 1},
           cna::DATA_SIZE0{.datain_width = t.width, .datain_height = t.height},
           cna::DATA_SIZE1{.datain_channel_real = t.k_padded, .datain_channel = t.k_padded},
-          cna::DATA_SIZE2{.dataout_width = t.width},
-          cna::DATA_SIZE3{.dataout_atomics = t.m_padded},
+          cna::DATA_SIZE2{.dataout_width = t.width}, cna::DATA_SIZE3{.dataout_atomics = t.m_padded},
           cna::WEIGHT_SIZE0{.weight_bytes = t.n_padded * t.k_padded},
           cna::WEIGHT_SIZE1{.weight_bytes_per_kernel = t.k_padded},
           cna::WEIGHT_SIZE2{.weight_width = 1, .weight_height = 1, .weight_kernels = t.n_padded},
@@ -58,12 +56,12 @@ void emit_cna(Emitter& e) {
                          .weight_bank = t.weight_banks,
                          .data_bank = t.data_banks},
           cna::CBUF_CON1{.data_entries = ceil_div(t.width * t.k_padded, 64u)});
-  e.write(cna::CVT_CON0{.data_sign = true,
-                        .cvt_type = cna::CVT_CON0::CVT_TYPE::ADD_FIRST,
-                        .cvt_bypass = true},
-          cna::CVT_CON1{.cvt_scale0 = 1}, cna::CVT_CON2{.cvt_scale1 = 1},
-          cna::CVT_CON3{.cvt_scale2 = 1}, cna::CVT_CON4{.cvt_scale3 = 1}, cna::FC_CON0{},
-          cna::FC_CON1{}, cna::PAD_CON0{});
+  e.write(
+      cna::CVT_CON0{
+          .data_sign = true, .cvt_type = cna::CVT_CON0::CVT_TYPE::ADD_FIRST, .cvt_bypass = true},
+      cna::CVT_CON1{.cvt_scale0 = 1}, cna::CVT_CON2{.cvt_scale1 = 1},
+      cna::CVT_CON3{.cvt_scale2 = 1}, cna::CVT_CON4{.cvt_scale3 = 1}, cna::FC_CON0{},
+      cna::FC_CON1{}, cna::PAD_CON0{});
   e.address(cna::FEATURE_DATA_ADDR{}, kGemmA, t.a_offset);
   e.write(cna::FC_CON2{}, cna::DMA_CON0{.weight_burst_len = 15, .data_burst_len = 15},
           cna::DMA_CON1{.line_stride = 4 * t.width}, cna::DMA_CON2{.surf_stride = surf_stride},
@@ -72,9 +70,9 @@ void emit_cna(Emitter& e) {
   e.address(cna::DCOMP_ADDR0{}, kGemmB, t.b_offset);
   e.write(cna::DCOMP_AMOUNT0{}, cna::DCOMP_AMOUNT1{}, cna::DCOMP_AMOUNT2{}, cna::DCOMP_AMOUNT3{},
           cna::DCOMP_AMOUNT4{}, cna::DCOMP_AMOUNT5{}, cna::DCOMP_AMOUNT6{}, cna::DCOMP_AMOUNT7{},
-          cna::DCOMP_AMOUNT8{}, cna::DCOMP_AMOUNT9{}, cna::DCOMP_AMOUNT10{},
-          cna::DCOMP_AMOUNT11{}, cna::DCOMP_AMOUNT12{}, cna::DCOMP_AMOUNT13{},
-          cna::DCOMP_AMOUNT14{}, cna::DCOMP_AMOUNT15{}, cna::CVT_CON5{}, cna::PAD_CON1{});
+          cna::DCOMP_AMOUNT8{}, cna::DCOMP_AMOUNT9{}, cna::DCOMP_AMOUNT10{}, cna::DCOMP_AMOUNT11{},
+          cna::DCOMP_AMOUNT12{}, cna::DCOMP_AMOUNT13{}, cna::DCOMP_AMOUNT14{},
+          cna::DCOMP_AMOUNT15{}, cna::CVT_CON5{}, cna::PAD_CON1{});
 }
 
 void emit_core(Emitter& e) {
@@ -99,37 +97,32 @@ void emit_dpu(Emitter& e, const Requant& requant) {
           dpu::DATA_CUBE_NOTCH_ADDR{},
           dpu::DATA_CUBE_CHANNEL{.orig_channel = t.n_padded, .channel = t.n_padded});
   if (e.raw) {
-    e.write(dpu::BS_CFG{.bs_relu_bypass = true,
-                        .bs_mul_bypass = true,
-                        .bs_alu_bypass = true,
-                        .bs_bypass = true});
+    e.write(dpu::BS_CFG{
+        .bs_relu_bypass = true, .bs_mul_bypass = true, .bs_alu_bypass = true, .bs_bypass = true});
   } else {  // add the bias vector
     e.write(dpu::BS_CFG{.bs_alu_algo = dpu::BS_CFG::BS_ALU_ALGO::ADD,
                         .bs_alu_src = dpu::BS_CFG::BS_ALU_SRC::MEMORY,
                         .bs_relu_bypass = true,
                         .bs_mul_bypass = true});
   }
-  e.write(dpu::BS_ALU_CFG{}, dpu::BS_MUL_CFG{}, dpu::BS_RELUX_CMP_VALUE{},
-          dpu::BS_OW_CFG{.size_e_2 = size_e,
-                         .size_e_1 = size_e,
-                         .size_e_0 = size_e,
-                         .od_bypass = e.raw},
-          dpu::BS_OW_OP{}, dpu::WDMA_SIZE_0{.channel_wdma = t.n_padded},
-          dpu::WDMA_SIZE_1{.height_wdma = t.height, .width_wdma = t.width},
-          dpu::BN_CFG{.bn_relu_bypass = true,
-                      .bn_mul_bypass = true,
-                      .bn_alu_bypass = true,
-                      .bn_bypass = true},
-          dpu::BN_ALU_CFG{}, dpu::BN_MUL_CFG{}, dpu::BN_RELUX_CMP_VALUE{},
-          dpu::EW_CFG{.ew_relu_bypass = true,
-                      .ew_op_cvt_bypass = true,
-                      .ew_lut_bypass = true,
-                      .ew_op_bypass = true,
-                      .ew_bypass = true},
-          dpu::EW_CVT_OFFSET_VALUE{}, dpu::EW_CVT_SCALE_VALUE{.ew_op_cvt_scale = 1},
-          dpu::EW_RELUX_CMP_VALUE{}, dpu::OUT_CVT_OFFSET{.out_cvt_offset = requant.offset},
-          dpu::OUT_CVT_SCALE{.out_cvt_scale = requant.scale},
-          dpu::OUT_CVT_SHIFT{.out_cvt_shift = requant.shift});
+  e.write(
+      dpu::BS_ALU_CFG{}, dpu::BS_MUL_CFG{}, dpu::BS_RELUX_CMP_VALUE{},
+      dpu::BS_OW_CFG{
+          .size_e_2 = size_e, .size_e_1 = size_e, .size_e_0 = size_e, .od_bypass = e.raw},
+      dpu::BS_OW_OP{}, dpu::WDMA_SIZE_0{.channel_wdma = t.n_padded},
+      dpu::WDMA_SIZE_1{.height_wdma = t.height, .width_wdma = t.width},
+      dpu::BN_CFG{
+          .bn_relu_bypass = true, .bn_mul_bypass = true, .bn_alu_bypass = true, .bn_bypass = true},
+      dpu::BN_ALU_CFG{}, dpu::BN_MUL_CFG{}, dpu::BN_RELUX_CMP_VALUE{},
+      dpu::EW_CFG{.ew_relu_bypass = true,
+                  .ew_op_cvt_bypass = true,
+                  .ew_lut_bypass = true,
+                  .ew_op_bypass = true,
+                  .ew_bypass = true},
+      dpu::EW_CVT_OFFSET_VALUE{}, dpu::EW_CVT_SCALE_VALUE{.ew_op_cvt_scale = 1},
+      dpu::EW_RELUX_CMP_VALUE{}, dpu::OUT_CVT_OFFSET{.out_cvt_offset = requant.offset},
+      dpu::OUT_CVT_SCALE{.out_cvt_scale = requant.scale},
+      dpu::OUT_CVT_SHIFT{.out_cvt_shift = requant.shift});
   e.write(dpu::EW_OP_VALUE_0{}, dpu::EW_OP_VALUE_1{}, dpu::EW_OP_VALUE_2{}, dpu::EW_OP_VALUE_3{},
           dpu::EW_OP_VALUE_4{}, dpu::EW_OP_VALUE_5{}, dpu::EW_OP_VALUE_6{}, dpu::EW_OP_VALUE_7{},
           dpu::SURFACE_ADD{.surf_add = t.m_padded * (e.raw ? 8 : 2)}, dpu::UNDOC_40C4{},
@@ -163,9 +156,9 @@ void emit_rdma(Emitter& e) {
 void emit_task(Emitter& e, const Requant& requant) {
   // The groups of DPU and DPU_RDMA alternate by themselves. Those of CNA and CORE are set by the
   // driver: their pointer registers also hold the core's index, so a program never writes them.
-  e.write(dpu::S_POINTER{.pointer_pp_mode = true, .executer_pp_en = true, .pointer_pp_en = true},
-          rdma::RDMA_S_POINTER{
-              .pointer_pp_mode = true, .executer_pp_en = true, .pointer_pp_en = true});
+  e.write(
+      dpu::S_POINTER{.pointer_pp_mode = true, .executer_pp_en = true, .pointer_pp_en = true},
+      rdma::RDMA_S_POINTER{.pointer_pp_mode = true, .executer_pp_en = true, .pointer_pp_en = true});
   emit_cna(e);
   emit_core(e);
   emit_dpu(e, requant);
@@ -186,9 +179,9 @@ Program emit_gemm(const GemmPlan& plan, std::size_t core_index, std::uint32_t sl
                             core_index, slice, plan.cores.size(), plan.slices));
   }
   if (requant.shift > 63) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("a requantisation shift of {} is not possible: use 0 to 63",
-                            requant.shift));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
   }
   const bool raw = plan.task_output == GemmOutput::i32;
   Program program{.slots = {"a", "b", "c", "bias"}};

@@ -25,7 +25,7 @@ constexpr u64 kMaxTaskMacs = u64{1} << 30;
 
 // Weights of the plan search, in bytes of traffic. A task costs its program and its start; host
 // memory is passed by one thread that also adds.
-constexpr u64 kTaskCost = 64 * 1024;
+constexpr u64 kTaskCost = u64{64} * 1024;
 constexpr u64 kHostByteCost = 4;
 
 struct Rows {
@@ -80,8 +80,8 @@ std::vector<Range> split_by_limit(Range whole, u32 limit, u32 step) {
 
 struct Tiling {
   GemmOutput task_output;
-  std::vector<Range> k;   // slices
-  u32 rows = 0;           // most rows of a task
+  std::vector<Range> k;  // slices
+  u32 rows = 0;          // most rows of a task
   u64 cost = 0;
 };
 
@@ -248,8 +248,8 @@ GemmPlan plan_gemm(const GemmShape& shape, GemmOutput output, unsigned cores) {
     for (const GemmTask& task : core.tasks) {
       plan.feature_bytes += u64{task.m_padded} * task.k_padded;
       plan.weight_bytes += u64{task.n_padded} * task.k_padded;
-      plan.output_bytes += u64{task.m_padded} * task.n_padded *
-                           (plan.task_output == GemmOutput::i32 ? 4 : 1);
+      plan.output_bytes +=
+          u64{task.m_padded} * task.n_padded * (plan.task_output == GemmOutput::i32 ? 4 : 1);
     }
     plan.cores.push_back(std::move(core));
   }

@@ -17,8 +17,9 @@ constexpr std::size_t kRowBlock = 32;
 
 void check_size(const char* what, std::size_t have, std::size_t want) {
   if (have != want) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{}: the buffer holds {} elements, but {} are needed", what, have, want));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("{}: the buffer holds {} elements, but {} are needed", what, have, want));
   }
 }
 

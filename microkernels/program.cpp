@@ -18,8 +18,7 @@ BoundProgram bind(const Program& program, std::span<const std::uint32_t> iova) {
   BoundProgram bound;
   std::size_t words = 0;
   for (const auto& task : program.tasks) {
-    bound.tasks.push_back(
-        {words * sizeof(std::uint64_t), static_cast<std::uint32_t>(task.size())});
+    bound.tasks.push_back({words * sizeof(std::uint64_t), static_cast<std::uint32_t>(task.size())});
     words += (task.size() + kAlign - 1) / kAlign * kAlign;
   }
   bound.words.resize(words);
@@ -30,9 +29,9 @@ BoundProgram bind(const Program& program, std::span<const std::uint32_t> iova) {
   }
   for (const Relocation& r : program.relocations) {
     if (r.task >= program.tasks.size() || r.word >= program.tasks[r.task].size()) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("relocation of task {} word {} lies outside the program", r.task,
-                              r.word));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("relocation of task {} word {} lies outside the program", r.task, r.word));
     }
     if (r.slot >= iova.size()) {
       throw Error(ErrorCode::invalid_argument,
@@ -46,8 +45,7 @@ BoundProgram bind(const Program& program, std::span<const std::uint32_t> iova) {
                   fmt::format("task {} word {}: IOVA {:#x} + {:#x} leaves the 4 GiB window", r.task,
                               r.word, iova[r.slot], r.offset));
     }
-    std::uint64_t& word =
-        bound.words[bound.tasks[r.task].offset / sizeof(std::uint64_t) + r.word];
+    std::uint64_t& word = bound.words[bound.tasks[r.task].offset / sizeof(std::uint64_t) + r.word];
     regdb::Regcmd command = regdb::Regcmd::unpack(word);
     command.value = static_cast<std::uint32_t>(address);
     word = command.pack();
@@ -68,10 +66,10 @@ std::string to_string(const Program& program) {
         text += fmt::format("{:4} {}\n", w, regdb::to_text(decoded));
       } else {
         const Relocation& r = *found->second;
-        text += fmt::format("{:4} {}.{} = {} + {:#x}\n", w, decoded.block, decoded.name,
-                            r.slot < program.slots.size() ? program.slots[r.slot]
-                                                          : fmt::format("slot {}", r.slot),
-                            r.offset);
+        text += fmt::format(
+            "{:4} {}.{} = {} + {:#x}\n", w, decoded.block, decoded.name,
+            r.slot < program.slots.size() ? program.slots[r.slot] : fmt::format("slot {}", r.slot),
+            r.offset);
       }
     }
   }

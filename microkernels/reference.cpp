@@ -23,9 +23,9 @@ void check_size(const char* what, std::size_t have, std::uint64_t want) {
 
 void check_matrices(const GemmShape& shape, std::size_t a, std::size_t b, std::size_t c) {
   if (shape.k > kMaxGemmK) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("K = {} may overflow the int32 sums: use at most {}", shape.k,
-                            kMaxGemmK));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("K = {} may overflow the int32 sums: use at most {}", shape.k, kMaxGemmK));
   }
   check_size("matrix A", a, std::uint64_t{shape.m} * shape.k);
   check_size("matrix B", b, std::uint64_t{shape.n} * shape.k);

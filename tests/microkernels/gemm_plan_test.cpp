@@ -184,8 +184,8 @@ TEST(GemmPlan, CoresShareTheWorkEvenlyAndNotTheOutput) {
   for (const GemmShape shape : {GemmShape{512, 512, 512}, {1, 4096, 4096}, {900, 20, 640}}) {
     const GemmPlan plan = plan_gemm(shape, GemmOutput::i32, 3);
     ASSERT_EQ(plan.cores.size(), 3u);
-    const auto [low, high] = std::minmax({work(plan.cores[0]), work(plan.cores[1]),
-                                          work(plan.cores[2])});
+    const auto [low, high] =
+        std::minmax({work(plan.cores[0]), work(plan.cores[1]), work(plan.cores[2])});
     EXPECT_LE(static_cast<double>(high), 1.25 * static_cast<double>(low));
   }
   // Decoding of one token: no weight is stored on two cores.

@@ -46,7 +46,8 @@ TEST(GemmSim, ShapesCutAlongEachAxisEqualTheReference) {
 
 TEST(GemmSim, NumberOfCoresDoesNotChangeTheResult) {
   const Cores cores(3);
-  for (const GemmShape shape : {GemmShape{33, 200, 100}, {130, 20, 64}, {1, 70, 40}, {3, 5, 9500}}) {
+  for (const GemmShape shape :
+       {GemmShape{33, 200, 100}, {130, 20, 64}, {1, 70, 40}, {3, 5, 9500}}) {
     for (std::size_t count = 1; count <= 3; ++count) {
       SCOPED_TRACE(testing::Message() << describe(shape) << ", " << count << " cores");
       GemmCase test(shape, 5);

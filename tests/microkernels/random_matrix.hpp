@@ -24,13 +24,13 @@ inline std::uint32_t pick(std::mt19937& random, std::uint32_t low, std::uint32_t
 }
 
 template <class T>
-testing::AssertionResult same(std::span<const T> got, std::span<const T> want, std::size_t columns) {
+testing::AssertionResult same(std::span<const T> got, std::span<const T> want,
+                              std::size_t columns) {
   if (got.size() != want.size()) return testing::AssertionFailure() << "sizes differ";
   for (std::size_t i = 0; i < got.size(); ++i) {
     if (got[i] != want[i]) {
-      return testing::AssertionFailure()
-             << "element [" << i / columns << "][" << i % columns << "] is " << +got[i]
-             << ", expected " << +want[i];
+      return testing::AssertionFailure() << "element [" << i / columns << "][" << i % columns
+                                         << "] is " << +got[i] << ", expected " << +want[i];
     }
   }
   return testing::AssertionSuccess();

@@ -15,8 +15,8 @@ TEST(Requant, WorkedExamplesOfTheHardwareDocument) {  // compute.md 5.7 b
   struct {
     float multiplier;
     int scale, shift;
-  } const cases[] = {{0.0123f, 25795, 21}, {0.3f, 19661, 16}, {0.02f, 20972, 20},
-                     {0.0008f, 26844, 25}};
+  } const cases[] = {
+      {0.0123f, 25795, 21}, {0.3f, 19661, 16}, {0.02f, 20972, 20}, {0.0008f, 26844, 25}};
   for (const auto& c : cases) {
     const Requant r = requant_from_float(c.multiplier);
     EXPECT_EQ(r.scale, c.scale) << c.multiplier;
