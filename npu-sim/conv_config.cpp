@@ -430,7 +430,7 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c)
 }  // namespace
 
 ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
-                            const ChipOptions& options) {
+                            std::uint64_t mac_budget, const ChipOptions& options) {
   check_known(Block::cna, "CNA", kCna, [&](std::uint32_t o) { return r.cna(o); });
   check_known(Block::core, "CORE", kCore, [&](std::uint32_t o) { return r.core(o); });
   check_known(Block::dpu, "DPU", kDpu, [&](std::uint32_t o) { return r.dpu(o); });
@@ -462,7 +462,8 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   const std::uint64_t positions = std::uint64_t{c.shape.out_width} * c.shape.out_height;
   const std::uint64_t per_position =
       products * (c.shape.depthwise ? c.shape.channels : c.shape.kernels);
-  if (per_position > options.task_mac_budget / positions)
+  c.macs = positions * per_position;
+  if (per_position > mac_budget / positions)
     hang("CORE.DATAOUT_SIZE_0",
          fmt::format("{} positions of {} products each are more than 500 ms allow", positions,
                      per_position));

@@ -111,14 +111,15 @@ struct ConvConfig {
   EwStage ew;
   OutCvt out_cvt;
 
+  std::uint64_t macs;  ///< multiply-accumulates of the task
   OutputType out_type;
   std::uint32_t out_channels;      ///< real ones (ORIG_CHANNEL)
   std::uint64_t dst, dst_plane, dst_line;  ///< bytes
 };
 
 /// Reads and checks the registers. Throws TaskFault for what the model does not implement, for
-/// contradictions between blocks, and for programs that hang on the chip.
+/// contradictions between blocks, and for programs that hang on the chip or exceed `mac_budget`.
 ConvConfig read_conv_config(const BlockRegisters& registers, std::uint32_t dma_base,
-                            const ChipOptions& options);
+                            std::uint64_t mac_budget, const ChipOptions& options);
 
 }  // namespace npu::sim

@@ -145,8 +145,9 @@ void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& w
 
 }  // namespace
 
-void run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
-  const ConvConfig config = read_conv_config(input.registers, input.dma_base, input.options);
+std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
+  const ConvConfig config =
+      read_conv_config(input.registers, input.dma_base, input.mac_budget, input.options);
   const ConvShape& s = config.shape;
 
   // Look at the outputs before the work, so that a bad address costs nothing.
@@ -170,6 +171,7 @@ void run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
     depthwise(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
   else
     dense(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+  return config.macs;
 }
 
 }  // namespace npu::sim

@@ -51,6 +51,7 @@ struct ConvolutionInput {
   BlockRegisters registers;
   const AddressSpace& space;
   std::uint32_t dma_base;
+  std::uint64_t mac_budget;  ///< a task that needs more counts as one that never ends
   const ChipOptions& options;
   ThreadPool& pool;
 };
@@ -60,8 +61,8 @@ FeatureTile load_features(const ConvConfig& config, const AddressSpace& space, T
                           TieRule tie);
 WeightTile load_weights(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool);
 
-/// Runs one task of CNA, CORE, DPU (and DPU_RDMA) to its end. Throws TaskFault; in that case
-/// nothing has been written.
-void run_convolution(const ConvolutionInput& input, Cbuf& cbuf);
+/// Runs one task of CNA, CORE, DPU (and DPU_RDMA) to its end; returns its multiply-accumulates.
+/// Throws TaskFault; in that case nothing has been written.
+std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf);
 
 }  // namespace npu::sim

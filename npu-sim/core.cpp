@@ -19,6 +19,8 @@ constexpr std::uint32_t kInterruptMaskReset = 0x1FFFF;  // [TRM 36.4.3]
 constexpr std::uint32_t kInterruptBits = 0x1FFFF;
 constexpr std::uint32_t kIdleRawStatus = 0xC0000000;  // undocumented, read on boards [rock5b; wid]
 constexpr std::uint32_t kDmaReadError = 1u << 12, kDmaWriteError = 1u << 13;
+// A program may link itself and set TASK_NUMBER: more words than this in one start is a loop.
+constexpr std::uint64_t kWordBudget = std::uint64_t{1} << 24;
 constexpr std::uint32_t kMacGatingReset = 0x07800800;  // [TRM]
 
 // Bit pairs of INTERRUPT_RAW_STATUS: group 0, then group 1.
@@ -94,6 +96,7 @@ void Core::write(std::uint32_t offset, std::uint32_t value) {
     if (hung_) return;
     try {
       const auto lock = space_ ? space_->lock() : std::shared_lock<std::shared_mutex>();
+      macs_left_ = options_.task_mac_budget;
       enable_blocks(value);
     } catch (const TaskFault& stop) {
       fault_ = stop.fault();
@@ -136,6 +139,8 @@ void Core::start() {
   try {
     if (!space_) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", base_address_);
     const auto lock = space_->lock();
+    macs_left_ = options_.task_mac_budget;
+    words_left_ = kWordBudget;
     // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
     const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
     for (std::uint32_t task = 0; task < tasks; ++task) {
@@ -172,6 +177,9 @@ bool Core::run_program() {
       });
       if (!ends) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", bad);
     }
+    if (count > words_left_)
+      hang("PC.TASK_CON.task_number", "the chain of programs does not end");
+    words_left_ -= count;
     for (std::size_t i = 0; i < count; ++i) {
       const rd::Regcmd command = rd::Regcmd::unpack(chunk[i]);
       switch (static_cast<rd::Target>(command.target)) {
@@ -213,8 +221,8 @@ void Core::enable_blocks(std::uint32_t mask) {
                            rdma ? dpu_rdma_.start() : 0u};
   if (!space_) dma_fault(FaultKind::dma_read, "CNA.FEATURE_DATA_ADDR", 0);
   ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma}, *space_,
-                         task_dma_base_, options_, pool_};
-  run_convolution(input, cbuf_);
+                         task_dma_base_, macs_left_, options_, pool_};
+  macs_left_ -= run_convolution(input, cbuf_);
 
   raw_status_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
                  1u << (kCscBit + groups.cna) | 1u << (kCoreBit + groups.core) |

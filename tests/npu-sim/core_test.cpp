@@ -106,6 +106,19 @@ TEST_F(CoreTest, ChainStopsAtTheTaskNumberOfTheDriver) {
   EXPECT_TRUE(bench.run(first, 0, 1));
 }
 
+TEST_F(CoreTest, ChainThatLinksItselfEnds) {
+  Words loop = program(conv);
+  loop[loop.size() - 4] = regdb::Regcmd{0x0101, kProgramIova, 0x10}.pack();
+  loop[loop.size() - 3] = regdb::Regcmd{0x0101, 0xFFFF, 0x14}.pack();
+  ChipOptions options;
+  options.task_mac_budget = 10 * 8 * 8 * 16 * 16 * 9;
+  Bench small(options);
+  small.load(conv, memory);
+  EXPECT_FALSE(small.run(loop, 0, 4095));
+  ASSERT_TRUE(small.chip.fault(0));
+  EXPECT_EQ(small.chip.fault(0)->kind, FaultKind::hang);
+}
+
 TEST_F(CoreTest, AmountBeyondTheEnableWordIsHarmless) {
   const Words words = program(conv);
   bench.map(kProgramIova, words.data(), words.size() * 8);

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#include "npu-probe/files.hpp"
+
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <istream>
+#include <memory>
+
+#include "regdb/error.hpp"
+
+namespace npu::probe {
+
+std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t max_bytes) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{}: {}", path.string(),
+                            std::filesystem::exists(path, error) ? "is not a regular file"
+                                                                 : "no such file"));
+  // zlib passes what is not gzipped through unchanged.
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
+  if (!file) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be opened", path.string()));
+  std::vector<std::byte> bytes;
+  for (;;) {
+    constexpr std::size_t kPiece = 1 << 18;
+    const std::size_t at = bytes.size();
+    bytes.resize(at + kPiece);
+    const int got = gzread(file.get(), bytes.data() + at, kPiece);
+    if (got < 0)
+      throw Error(ErrorCode::bad_file, fmt::format("{}: damaged gzip data", path.string()));
+    bytes.resize(at + static_cast<std::size_t>(got));
+    if (bytes.size() > max_bytes)
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("{}: holds more than the {} bytes expected", path.string(), max_bytes));
+    if (got == 0) break;
+  }
+  int status = Z_OK;
+  gzerror(file.get(), &status);
+  if (status == Z_BUF_ERROR)
+    throw Error(ErrorCode::bad_file, fmt::format("{}: truncated gzip data", path.string()));
+  return bytes;
+}
+
+std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes) {
+  std::vector<std::byte> bytes;
+  std::vector<char> piece(1 << 16);
+  while (in) {
+    in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    const auto got = static_cast<std::size_t>(in.gcount());
+    const auto* from = reinterpret_cast<const std::byte*>(piece.data());
+    bytes.insert(bytes.end(), from, from + got);
+    if (bytes.size() > max_bytes)
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("standard input holds more than {} bytes", max_bytes));
+  }
+  return bytes;
+}
+
+}  // namespace npu::probe

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// Reading input files whole, with a bound.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <iosfwd>
+#include <vector>
+
+namespace npu::probe {
+
+/// Bytes of a regular file, gunzipped if its name ends in ".gz". Throws bad_file if it cannot be
+/// read or holds more than `max_bytes`.
+std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t max_bytes);
+
+/// All of a stream, with the same bound.
+std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes);
+
+}  // namespace npu::probe

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "npu-probe/probe.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <exception>
+#include <ostream>
+
+#include "regdb/error.hpp"
+#include "version.hpp"
+#ifdef ROSENBLATT_WITH_AUDIT
+#include "npu-probe/audit/audit_command.hpp"
+#endif
+
+namespace npu::probe {
+
+bool Io::colour(const std::string& when) const {
+  if (when == "always") return true;
+  const char* no_colour = std::getenv("NO_COLOR");
+  return when == "auto" && out_is_terminal && (no_colour == nullptr || *no_colour == '\0');
+}
+
+int run(int argc, const char* const* argv, Io& io) {
+  CLI::App app("Bring up, test and inspect the RK3588 NPU on mainline Linux.", "npu-probe");
+  app.set_version_flag("--version", "npu-probe " + std::string(version));
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 no device or no permission,\n"
+      "4 bad input file, 5 device fault or timeout.\n"
+      "--device: sim (default), rocket, rocket:/dev/accel/accelN; also $NPU_DEVICE.\n"
+      "Example: npu-probe bringup --device sim");
+#ifdef ROSENBLATT_WITH_AUDIT
+  add_audit(app, io.out, io.status);
+#endif
+  add_bringup(app, io);
+  add_run(app, io);
+  add_replay(app, io);
+  add_decode(app, io);
+  add_encode(app, io);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // Help and version are "errors" with code 0 for CLI11.
+    const int code = app.exit(error, io.out, io.err);
+    return code == 0 ? 0 : 2;
+  } catch (const Error& error) {
+    io.err << "npu-probe: " << error.what() << '\n';
+    return exit_code(error.code());
+  } catch (const std::bad_alloc&) {
+    io.err << "npu-probe: out of memory\n";
+    return exit_code(ErrorCode::out_of_memory);
+  } catch (const std::exception& error) {
+    io.err << "npu-probe: internal error: " << error.what() << '\n';
+    return 1;
+  }
+  io.out.flush();
+  return io.status;
+}
+
+}  // namespace npu::probe

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "microkernels/gemm.hpp"
+#include "microkernels/reference.hpp"
+#include "npu-probe/probe.hpp"
+#include "regdb/error.hpp"
+
+namespace npu::probe {
+namespace {
+
+using nlohmann::json;
+
+struct Options {
+  kernels::GemmShape shape{256, 256, 256};
+  std::string dtype = "i8", out = "i32", device;
+  unsigned cores = 1;
+  std::uint32_t seed = 1;
+  bool check = false, as_json = false;
+};
+
+template <class T>
+std::vector<T> random_values(std::mt19937& rng, std::size_t n, int low, int high) {
+  std::uniform_int_distribution<int> value(low, high);
+  std::vector<T> out(n);
+  for (T& x : out) x = static_cast<T>(value(rng));
+  return out;
+}
+
+std::uint64_t fnv1a(std::span<const std::byte> bytes) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint8_t>(b)) * 0x100000001b3;
+  return hash;
+}
+
+struct Outcome {
+  kernels::GemmStats stats;
+  std::uint64_t checksum = 0;
+  bool checked = false, equal = true;
+  std::string difference;
+};
+
+template <class T>
+void finish(const Options& o, const std::vector<T>& got, const std::vector<T>& want, Outcome& out) {
+  out.checksum = fnv1a(std::as_bytes(std::span(got)));
+  if (!o.check) return;
+  out.checked = true;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == want[i]) continue;
+    out.equal = false;
+    out.difference = fmt::format("first difference at m={} n={}: got {}, want {}", i / o.shape.n,
+                                 i % o.shape.n, int{got[i]}, int{want[i]});
+    return;
+  }
+}
+
+Outcome execute(const Options& o, std::span<device::Device* const> devices) {
+  std::mt19937 rng(o.seed);
+  const auto [m, n, k] = o.shape;
+  const auto a = random_values<std::int8_t>(rng, std::size_t{m} * k, -128, 127);
+  const auto b = random_values<std::int8_t>(rng, std::size_t{n} * k, -128, 127);
+  Outcome out;
+  if (o.out == "i32") {
+    std::vector<std::int32_t> c(std::size_t{m} * n), want;
+    kernels::gemm_i8i32(devices, o.shape, a, b, c, &out.stats);
+    if (o.check) kernels::ref_gemm_i8i32(o.shape, a, b, (want.resize(c.size()), want));
+    finish(o, c, want, out);
+  } else {
+    const auto bias = random_values<std::int32_t>(rng, n, -10000, 10000);
+    // Sums of k products spread like sqrt(k) * 74^2: bring two standard deviations to 127.
+    const auto requant = kernels::requant_from_float(
+        static_cast<float>(127.0 / (2 * 5476.0 * std::sqrt(static_cast<double>(k)))), 3);
+    std::vector<std::int8_t> c(std::size_t{m} * n), want;
+    kernels::gemm_i8i8(devices, o.shape, requant, bias, a, b, c, &out.stats);
+    if (o.check) kernels::ref_gemm_i8i8(o.shape, requant, bias, a, b, (want.resize(c.size()), want));
+    finish(o, c, want, out);
+  }
+  return out;
+}
+
+std::uint64_t bytes_moved(const kernels::GemmStats& stats) {
+  return stats.feature_bytes + stats.weight_bytes + stats.output_bytes;
+}
+
+void run_gemm(const Options& o, Io& io) {
+  const std::uint64_t largest = std::uint64_t{o.shape.m} * o.shape.k + std::uint64_t{o.shape.n} * o.shape.k +
+                                std::uint64_t{o.shape.m} * o.shape.n * 4;
+  if (largest > std::uint64_t{1} << 31)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("gemm {} x {} x {} needs {} MiB of matrices; 2048 MiB is the limit of "
+                            "this command",
+                            o.shape.m, o.shape.n, o.shape.k, largest >> 20));
+  std::vector<std::unique_ptr<device::Device>> files;
+  files.push_back(device::open_device(o.device));
+  while (files.size() < o.cores) files.push_back(files[0]->open_another());
+  std::vector<device::Device*> devices;
+  for (const auto& file : files) devices.push_back(file.get());
+
+  const Outcome r = execute(o, devices);
+  const bool simulated = files[0]->info().backend == "sim";
+  const double ms = static_cast<double>((r.stats.submit + r.stats.wait).count()) * 1e-6;
+  // The wall-clock time of a simulation says how fast this host simulates, nothing about a board.
+  const char* provenance = simulated ? "host" : "measured";
+  if (o.as_json) {
+    json report = {{"op", "gemm"},
+                   {"m", o.shape.m},
+                   {"n", o.shape.n},
+                   {"k", o.shape.k},
+                   {"dtype", o.dtype},
+                   {"out", o.out},
+                   {"device", files[0]->info().backend},
+                   {"cores", r.stats.cores},
+                   {"jobs", r.stats.jobs},
+                   {"tasks", r.stats.tasks},
+                   {"regcmd_words", r.stats.regcmd_words},
+                   {"bytes_moved", bytes_moved(r.stats)},
+                   {"checksum", fmt::format("{:016x}", r.checksum)},
+                   {"time_ms", {{"value", ms}, {"provenance", provenance}}}};
+    if (r.checked) {
+      report["check"] = r.equal ? "equal" : "differs";
+      if (!r.equal) report["difference"] = r.difference;
+    }
+    io.out << report.dump(2) << '\n';
+  } else {
+    fmt::print(io.out, "gemm {} -> {}  m={} n={} k={}  device {}  cores {}\n", o.dtype, o.out,
+               o.shape.m, o.shape.n, o.shape.k, files[0]->info().backend, r.stats.cores);
+    fmt::print(io.out, "jobs {}  tasks {}  regcmd words {}  bytes moved {}\n", r.stats.jobs,
+               r.stats.tasks, r.stats.regcmd_words, bytes_moved(r.stats));
+    fmt::print(io.out, "time {:.3f} ms ({})  checksum {:016x}\n", ms, provenance, r.checksum);
+    if (r.checked)
+      fmt::print(io.out, "check {}\n",
+                 r.equal ? "PASS: equal to the CPU reference, bit for bit" : "FAIL: " + r.difference);
+  }
+  io.status = r.equal ? 0 : 1;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Io& io) {
+  CLI::App* sub = app.add_subcommand("run", "Run one operator on random data");
+  sub->require_subcommand(1);
+  const auto o = std::make_shared<Options>();
+  CLI::App* gemm = sub->add_subcommand("gemm", "C[m][n] = A[m][k] . B[n][k]^T");
+  gemm->add_option("--m", o->shape.m, "rows of A and C")->check(CLI::Range(1u, 1u << 24));
+  gemm->add_option("--n", o->shape.n, "rows of B, columns of C")->check(CLI::Range(1u, 1u << 24));
+  gemm->add_option("--k", o->shape.k, "columns of A and B")->check(CLI::Range(1u, 131071u));
+  gemm->add_option("--dtype", o->dtype, "type of A and B")->check(CLI::IsMember({"i8"}));
+  gemm->add_option("--out", o->out, "type of C: raw sums or requantised")
+      ->check(CLI::IsMember({"i32", "i8"}));
+  gemm->add_option("--cores", o->cores, "NPU cores (open files) to split over")
+      ->check(CLI::Range(1u, 3u));
+  gemm->add_option("--seed", o->seed, "of the random operands");
+  gemm->add_option("--device", o->device, "sim, rocket, rocket:PATH");
+  gemm->add_flag("--check", o->check, "compare with the CPU reference, bit for bit");
+  gemm->add_flag("--json", o->as_json, "print JSON only");
+  gemm->footer("Example: npu-probe run gemm --m 128 --n 256 --k 512 --dtype i8 --check");
+  gemm->callback([o, &io] { run_gemm(*o, io); });
+  sub->footer("Example: npu-probe run gemm --m 128 --n 256 --k 512 --dtype i8 --check");
+}
+
+}  // namespace npu::probe
