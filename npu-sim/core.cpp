@@ -97,7 +97,9 @@ void Core::write(std::uint32_t offset, std::uint32_t value) {
     try {
       const auto lock = space_ ? space_->lock() : std::shared_lock<std::shared_mutex>();
       macs_left_ = options_.task_mac_budget;
+      done_bits_ = 0;
       enable_blocks(value);
+      raw_status_ |= done_bits_;
     } catch (const TaskFault& stop) {
       fault_ = stop.fault();
       hung_ = true;
@@ -141,6 +143,7 @@ void Core::start() {
     const auto lock = space_->lock();
     macs_left_ = options_.task_mac_budget;
     words_left_ = kWordBudget;
+    done_bits_ = 0;
     // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
     const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
     for (std::uint32_t task = 0; task < tasks; ++task) {
@@ -148,6 +151,8 @@ void Core::start() {
       ++tasks_done_;
       if (!linked) break;
     }
+    // One interrupt per start, after its last task [notes regcmd-task-model, HW].
+    raw_status_ |= done_bits_;
   } catch (const TaskFault& stop) {
     fault_ = stop.fault();
     hung_ = true;
@@ -224,7 +229,7 @@ void Core::enable_blocks(std::uint32_t mask) {
                          task_dma_base_, macs_left_, options_, pool_};
   macs_left_ -= run_convolution(input, cbuf_);
 
-  raw_status_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
+  done_bits_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
                  1u << (kCscBit + groups.cna) | 1u << (kCoreBit + groups.core) |
                  1u << (kDpuBit + groups.dpu);
   cna_.finish();
