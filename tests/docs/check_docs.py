@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Keeps the documentation true.
+
+check_docs.py links ROOT           every relative link in a Markdown file leads to a file
+check_docs.py commands ROOT BIN    the npu-probe commands of docs/quick-start.md run and exit 0
+check_docs.py output ROOT BIN      the ```console blocks of README.md show what the tool prints
+check_docs.py update ROOT BIN      rewrites those blocks
+BIN is the folder that npu-probe is in.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
+CONSOLE = re.compile(r"```console\n\$ (.*)\n((?:.*\n)*?)```")
+
+
+def markdown_files(root):
+    skip = {"build", ".git"}
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in skip]
+        yield from (pathlib.Path(folder) / name for name in files if name.endswith(".md"))
+
+
+def broken_links(root):
+    for file in markdown_files(root):
+        text = re.sub(r"```.*?```", "", file.read_text(encoding="utf-8"), flags=re.S)
+        for target in LINK.findall(text):
+            if not (file.parent / target).exists():
+                yield f"{file.relative_to(root)}: there is no {target}"
+
+
+def run(command, root, folder):
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "NO_COLOR": "1"}
+    environment.pop("NPU_DEVICE", None)
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=root, env=environment,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=300)
+
+
+def failing_commands(root, folder):
+    text = (root / "docs/quick-start.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S)
+              if "npu-probe" in block and "sudo" not in block and "export" not in block]
+    if len(blocks) < 4:
+        yield "docs/quick-start.md: expected at least four blocks of npu-probe commands"
+    for block in blocks:
+        # An audit of this machine may well find something (exit 1); that is its job.
+        block = re.sub(r"^npu-probe audit.*$", r"\g<0> || test $? = 1", block, flags=re.M)
+        done = run("set -e\n" + block.replace("| less", "| cat"), root, folder)
+        if done.returncode != 0:
+            yield f"docs/quick-start.md: exit {done.returncode} from\n{block}\n{done.stdout[-2000:]}"
+
+
+def without_times(text):
+    return re.sub(r" +[0-9]+\.[0-9]+ ms", " TIME", text)
+
+
+def stale_blocks(root, folder):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    blocks = CONSOLE.findall(text)
+    if not blocks:
+        yield "README.md: no console block found"
+    for command, shown in blocks:
+        printed = run(command, root, folder).stdout
+        if without_times(printed) != without_times(shown):
+            yield f"README.md: `{command}` now prints\n{printed}"
+
+
+def update(root, folder):
+    readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(CONSOLE.sub(
+        lambda block: f"```console\n$ {block[1]}\n{run(block[1], root, folder).stdout}```", text),
+        encoding="utf-8")
+
+
+def main(arguments):
+    checks = {"links": broken_links, "commands": failing_commands, "output": stale_blocks}
+    if len(arguments) < 2 or arguments[0] not in [*checks, "update"]:
+        print(__doc__, file=sys.stderr)
+        return 2
+    paths = [pathlib.Path(argument).resolve() for argument in arguments[1:]]
+    if arguments[0] == "update":
+        update(*paths)
+        return 0
+    problems = list(checks[arguments[0]](*paths))
+    print("\n".join(problems) or "nothing to complain about")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
