@@ -125,7 +125,7 @@ class Session {
       : case_(c), submit_(submit), device_(pattern.open_another()) {
     for (const CaseBo& bo : submit.bos) {
       device::Buffer buffer = device_->create_buffer(bo.size);
-      std::memcpy(buffer.host().data(), bo.bytes.data(), bo.bytes.size());
+      std::copy(bo.bytes.begin(), bo.bytes.end(), buffer.host().begin());
       buffers_.emplace(bo.handle, std::move(buffer));
     }
     for (const CaseJob& job : submit.jobs)
