@@ -2,7 +2,6 @@
 // Device nodes, the rights to open them, and the driver behind them.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <grp.h>
 #include <unistd.h>
 #include <xf86drm.h>
 
@@ -21,11 +20,6 @@ std::string name_of(const std::map<std::string, unsigned>& ids, unsigned id) {
   return std::to_string(id);
 }
 
-const std::map<std::string, unsigned>& empty_ids() {
-  static const std::map<std::string, unsigned> none;
-  return none;
-}
-
 /// Nodes as they lie in the tree: on the running system, or in a tree copied with its nodes.
 void read_real_nodes(const Tree& tree, Facts& f) {
   const auto users = parse_name_ids(tree.read("/etc/passwd", 1 << 20).value_or(""));
@@ -39,11 +33,13 @@ void read_real_nodes(const Tree& tree, Facts& f) {
       node.type = 'c';
     else if (info->type == FileInfo::Type::symlink)
       node.type = 'l';
+    else if (info->type == FileInfo::Type::regular && !tree.is_host())
+      node.type = 'c', node.stand_in = true;
     else
-      return;  // a regular file under dev/ is no device
+      return;
     node.mode = info->mode;
-    node.owner = name_of(users.empty() ? empty_ids() : users, info->uid);
-    node.group = name_of(groups.empty() ? empty_ids() : groups, info->gid);
+    node.owner = name_of(users, info->uid);
+    node.group = name_of(groups, info->gid);
     node.major = info->major;
     node.minor = info->minor;
     if (node.type == 'l') node.target = printable(tree.link_target(path).value_or(""), 256);
@@ -55,6 +51,20 @@ void read_real_nodes(const Tree& tree, Facts& f) {
     if (name.starts_with("rknpu")) add("/dev/" + name);
 }
 
+/// Groups of this process by name.
+std::vector<std::string> own_groups(const Tree& tree) {
+  const auto known = parse_name_ids(tree.read("/etc/group", 1 << 20).value_or(""));
+  std::vector<gid_t> ids(1024);
+  const int count = ::getgroups(static_cast<int>(ids.size()), ids.data());
+  ids.resize(static_cast<std::size_t>(std::max(count, 0)));
+  ids.push_back(::getegid());
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  std::vector<std::string> names;
+  for (const auto id : ids) names.push_back(name_of(known, id));
+  return names;
+}
+
 struct Access {
   State state = State::unknown;
   std::string evidence;
@@ -64,13 +74,15 @@ struct Access {
 Access access_of(const Facts& f, const DevNode& node) {
   const auto mode = fmt::format("{:04o} {}:{}", node.mode, node.owner, node.group);
   if ((node.mode & 0006) == 0006) return {State::ok, mode + ": open to every user"};
-  Identity who;
-  std::string source;
   if (f.tree.is_host()) {
     if (::access(node.path.c_str(), R_OK | W_OK) == 0)
-      return {State::ok, fmt::format("{}: open to this user (uid {})", mode, ::geteuid())};
-    return {State::fail, fmt::format("{}: not open to this user (uid {})", mode, ::geteuid())};
+      return {State::ok, fmt::format("{}: open to this user (uid {}, groups {})", mode, ::geteuid(),
+                                     fmt::join(own_groups(f.tree), ", "))};
+    return {State::fail, fmt::format("{}: not open to this user (uid {}, groups {})", mode,
+                                     ::geteuid(), fmt::join(own_groups(f.tree), ", "))};
   }
+  if (node.stand_in)
+    return {State::unknown, "a plain file stands for the node: its mode says nothing"};
   const auto id = parse_id(f.tree.read("/id.txt", 65536).value_or(""));
   if (!id)
     return {State::unknown,

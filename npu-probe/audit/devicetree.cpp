@@ -24,10 +24,7 @@ bool wanted(std::string_view name) {
 
 void walk(const Tree& tree, const std::string& dir, const std::string& path, int parent, int depth,
           DeviceTree& dt) {
-  if (dt.nodes.size() >= max_nodes || depth > max_depth) {
-    dt.cut = true;
-    return;
-  }
+  if (dt.nodes.size() >= max_nodes || depth > max_depth) return;
   const int self = static_cast<int>(dt.nodes.size());
   dt.nodes.push_back({path, {}, parent});
   std::vector<std::string> children;
@@ -84,12 +81,6 @@ const DtNode* DeviceTree::by_phandle(std::uint32_t phandle) const {
     for (const auto name : {"phandle", "linux,phandle"})
       if (const auto cells = node.cells(name); cells.size() == 1 && cells[0] == phandle)
         return &node;
-  return nullptr;
-}
-
-const DtNode* DeviceTree::by_path(std::string_view path) const {
-  for (const auto& node : nodes)
-    if (node.path == path) return &node;
   return nullptr;
 }
 

@@ -30,11 +30,9 @@ struct DtNode {
 struct DeviceTree {
   std::string base;  ///< where it was read; empty if there is none
   std::vector<DtNode> nodes;
-  bool cut = false;  ///< there were more nodes than any real tree has
 
   bool present() const { return !nodes.empty(); }
   const DtNode* by_phandle(std::uint32_t phandle) const;
-  const DtNode* by_path(std::string_view path) const;
   const DtNode* parent_of(const DtNode& node) const;
   /// Start addresses of the reg property, by the parent's #address-cells and #size-cells.
   std::vector<std::uint64_t> reg(const DtNode& node) const;

@@ -2,6 +2,8 @@
 // Reads what the checks of the kernel look at: release, configuration, modules, vendor signs.
 #include <fmt/format.h>
 
+#include <array>
+
 #include "npu-probe/audit/facts.hpp"
 
 namespace npu::probe {

@@ -3,7 +3,6 @@
 // and what makes no sense is skipped.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -60,7 +59,8 @@ struct DevNode {
   std::uint32_t mode = 0;
   std::string owner, group;
   std::uint32_t major = 0, minor = 0;
-  std::string target;  ///< of a symlink
+  std::string target;     ///< of a symlink
+  bool stand_in = false;  ///< a plain file where the captured tree could not hold a node
 };
 std::vector<DevNode> parse_dev_manifest(std::string_view text);
 

@@ -55,7 +55,7 @@ std::string memory_text(std::uint64_t bytes) {
 std::string cell(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '|' || c == '\\' || c == '`' || c == '*' || c == '_') out += '\\';
+    if (c == '|' || c == '\\' || c == '`' || c == '*') out += '\\';
     if (c == '<')
       out += "&lt;";
     else if (c == '&')
@@ -80,7 +80,7 @@ std::string render_text(const Report& report, bool colour) {
   std::string out = fmt::format("{}\n", machine_line(report.machine));
   std::size_t width = 0;
   for (const auto& check : report.checks) width = std::max(width, check.title.size());
-  std::string group;
+  std::string group, last_remedy;
   for (const auto& check : report.checks) {
     if (check.group != group) {
       group = check.group;
@@ -91,8 +91,14 @@ std::string render_text(const Report& report, bool colour) {
         "  {} {:<{}}  {}\n",
         painted(fmt::format("{:<7}", to_string(check.state)), colour_of(check.state), colour),
         check.title, width, wrapped(check.evidence, indent));
-    if (!check.remedy.empty() && check.state != State::ok)
-      out += fmt::format("{}-> {}\n", std::string(indent, ' '), wrapped(check.remedy, indent + 3));
+    if (check.remedy.empty() || check.state == State::ok) continue;
+    out += fmt::format(
+        "{}-> {}
+        ", std::string(indent, ' '),
+                check.remedy == last_remedy
+            ? "as above"
+            : wrapped(check.remedy, indent + 3));
+    last_remedy = check.remedy;
   }
   const char* verdict_colour = report.verdict == Verdict::not_ready ? "\033[31m" : "\033[32m";
   out += fmt::format("\n{}: {} ok, {} warn, {} fail, {} unknown\n",
@@ -137,9 +143,9 @@ std::string render_json(const Report& report) {
 
 std::string render_markdown(const Report& report) {
   std::string out = "# RK3588 NPU on mainline: status\n\n";
-  out += fmt::format("**Verdict:** {}\n", to_string(report.verdict));
-  out += fmt::format("**Machine:** {}\n", cell(machine_line(report.machine)));
-  out += fmt::format("**Kernel under audit:** {}\n\n",
+  out += fmt::format("- **Verdict:** {}\n", to_string(report.verdict));
+  out += fmt::format("- **Machine:** {}\n", cell(machine_line(report.machine)));
+  out += fmt::format("- **Kernel under audit:** {}\n\n",
                      report.machine.kernel.empty() ? "unknown" : cell(report.machine.kernel));
   out += "| Component | Mainline state | Evidence | Notes |\n|---|---|---|---|\n";
   for (const auto& r : report.status_table)

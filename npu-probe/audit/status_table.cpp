@@ -23,13 +23,14 @@ State state_of(const Report& report, std::string_view id) {
 }
 
 StatusRow driver_row(const Facts& f, const Report& report) {
-  StatusRow row{"rocket driver (drivers/accel/rocket)", "", "", ""};
+  StatusRow row{"rocket driver", "", "", ""};
   const bool available = state_of(report, "module-available") == State::ok ||
                          state_of(report, "module-available") == State::warn;
   const bool loaded = state_of(report, "module-loaded") == State::ok;
-  row.state = fmt::format("in mainline since 6.18; here: {}", loaded      ? "loaded"
-                                                              : available ? "built, not loaded"
-                                                                          : "absent");
+  row.state = fmt::format("drivers/accel/rocket, in mainline since 6.18; here: {}",
+                          loaded      ? "loaded"
+                          : available ? "built, not loaded"
+                                      : "absent");
   row.evidence = fmt::format(
       "{}; {}", evidence_of(report, "kernel-release"),
       loaded ? evidence_of(report, "module-loaded") : evidence_of(report, "module-available"));
@@ -55,9 +56,7 @@ StatusRow nodes_row(const Facts& f) {
 }
 
 StatusRow board_row(const Facts& f, const Report& report) {
-  StatusRow row{fmt::format("NPU nodes in the board file{}",
-                            f.machine.board.empty() ? "" : " (" + f.machine.board + ")"),
-                "", "", ""};
+  StatusRow row{"NPU nodes in the board file", "", "", ""};
   const int enabled = f.npu.enabled_cores();
   row.state = enabled == 3                 ? "enabled, 3 of 3"
               : enabled > 0                ? fmt::format("enabled in part, {} of 3", enabled)
@@ -68,7 +67,9 @@ StatusRow board_row(const Facts& f, const Report& report) {
     if (core)
       list.push_back(
           fmt::format("{} {}", core->path, core->has("status") ? core->string("status") : "okay"));
-  row.evidence = list.empty() ? "no NPU node" : fmt::format("{}", fmt::join(list, ", "));
+  row.evidence =
+      fmt::format("{}{}", f.machine.board.empty() ? "" : f.machine.board + ": ",
+                  list.empty() ? "no NPU node" : fmt::format("{}", fmt::join(list, ", ")));
   row.notes = enabled < 3 ? remedy_of(report, enabled == 0 ? "dt-npu-core0" : "dt-npu-core1")
                           : evidence_of(report, "dt-npu-supply");
   return row;
@@ -83,7 +84,8 @@ StatusRow consumer_row(const Facts& f, const Report& report) {
 }
 
 StatusRow vendor_row(const Facts& f, const Report& report) {
-  StatusRow row{"vendor stack (rknpu, librknnrt)", "out of tree, incompatible with rocket", "", ""};
+  StatusRow row{"vendor stack", "rknpu and librknnrt: out of tree, incompatible with rocket", "",
+                ""};
   if (!f.is_rk3588) {
     row.evidence = "not looked for";
     return row;
@@ -104,15 +106,15 @@ std::vector<StatusRow> status_table(const Facts& f, const Report& report) {
   if (f.is_rk3588) {
     rows.push_back(driver_row(f, report));
     const int cores = f.npu.mainline_cores();
-    rows.push_back({"DT bindings (rockchip,rk3588-rknn-core)",
-                    fmt::format("in mainline since 6.18; here: {}",
+    rows.push_back({"DT bindings",
+                    fmt::format("rockchip,rk3588-rknn-core, in mainline since 6.18; here: {}",
                                 cores > 0      ? fmt::format("used by {} nodes", cores)
                                 : f.npu.vendor ? "not used, the tree has the vendor's node"
                                                : "not used"),
                     f.dt.present() ? f.dt.base : "no device tree",
                     "Documentation/devicetree/bindings/npu/rockchip,rk3588-rknn-core.yaml"});
-    rows.push_back({"NPU power domain (pd_npu)",
-                    f.npu.parent_domain      ? "in the device tree"
+    rows.push_back({"NPU power domain",
+                    f.npu.parent_domain      ? "pd_npu (domain 8) is in the device tree"
                     : f.npu.power_controller ? "controller found, domain 8 not"
                                              : "not found",
                     evidence_of(report, "dt-power-domains"),
@@ -122,9 +124,9 @@ std::vector<StatusRow> status_table(const Facts& f, const Report& report) {
   } else {
     const auto here =
         fmt::format("not an RK3588 ({})", f.machine.arch.empty() ? "unknown" : f.machine.arch);
-    rows.push_back({"rocket driver (drivers/accel/rocket)", "in mainline since 6.18", here, ""});
-    rows.push_back({"DT bindings (rockchip,rk3588-rknn-core)", "in mainline since 6.18", here, ""});
-    rows.push_back({"NPU power domain (pd_npu)", "in mainline", here, ""});
+    rows.push_back({"rocket driver", "in mainline since 6.18", here, ""});
+    rows.push_back({"DT bindings", "in mainline since 6.18", here, ""});
+    rows.push_back({"NPU power domain", "in mainline", here, ""});
     rows.push_back({"NPU nodes in rk3588 dtsi", "in rk3588-base.dtsi since 6.18", here, ""});
     rows.push_back({"NPU nodes in the board file", "depends on the board", here, ""});
   }
