@@ -92,12 +92,9 @@ std::string render_text(const Report& report, bool colour) {
         painted(fmt::format("{:<7}", to_string(check.state)), colour_of(check.state), colour),
         check.title, width, wrapped(check.evidence, indent));
     if (check.remedy.empty() || check.state == State::ok) continue;
-    out += fmt::format(
-        "{}-> {}
-        ", std::string(indent, ' '),
-                check.remedy == last_remedy
-            ? "as above"
-            : wrapped(check.remedy, indent + 3));
+    out +=
+        fmt::format("{}-> {}\n", std::string(indent, ' '),
+                    check.remedy == last_remedy ? "as above" : wrapped(check.remedy, indent + 3));
     last_remedy = check.remedy;
   }
   const char* verdict_colour = report.verdict == Verdict::not_ready ? "\033[31m" : "\033[32m";
