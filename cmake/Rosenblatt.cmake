@@ -34,6 +34,10 @@ endif()
 add_compile_options(-Wall -Wextra -Wshadow -Wundef -Wcast-align -Wno-psabi
                     -Wno-missing-field-initializers
                     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # False positives of g++ 12 in std::string (GCC bug 105651).
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
+endif()
 if(ROSENBLATT_WERROR)
   add_compile_options(-Werror)
 endif()
