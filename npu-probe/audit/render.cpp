@@ -55,7 +55,7 @@ std::string memory_text(std::uint64_t bytes) {
 std::string cell(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '|' || c == '\\' || c == '`' || c == '*') out += '\\';
+    if (c == '|' || c == '\\' || c == '*') out += '\\';
     if (c == '<')
       out += "&lt;";
     else if (c == '&')

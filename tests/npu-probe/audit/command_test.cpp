@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// The subcommand and the three forms.
+#include "npu-probe/audit/audit_command.hpp"
+
+#include <gmock/gmock.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "regdb/error.hpp"
+#include "tests/npu-probe/audit/fixture.hpp"
+
+namespace npu::probe::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+struct Result {
+  int status = -1;
+  std::string out;
+};
+
+Result run(std::vector<std::string> arguments) {
+  CLI::App app;
+  std::ostringstream out;
+  Result result;
+  add_audit(app, out, result.status);
+  std::reverse(arguments.begin(), arguments.end());
+  app.parse(arguments);
+  result.out = out.str();
+  return result;
+}
+
+TEST(AuditCommand, ExitStatusFollowsTheVerdict) {
+  EXPECT_EQ(run({"audit", "--root", fixture("boltzmann-ready")}).status, 0);
+  EXPECT_EQ(run({"audit", "--root", fixture("x86-64-pc")}).status, 0);
+  EXPECT_EQ(run({"audit", "--root", fixture("boltzmann-not-enabled")}).status, 1);
+  EXPECT_EQ(run({"audit", "--root", fixture("broken")}).status, 1);
+  EXPECT_THROW(run({"audit", "--root", "/no/such/folder"}), Error);
+  EXPECT_THROW(run({"audit", "--format", "yaml"}), CLI::ValidationError);
+}
+
+TEST(AuditCommand, TheRunningSystemCanBeAudited) {
+  const auto result = run({"audit", "--format", "json"});
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(result.status, json["verdict"] == "not-ready" ? 1 : 0);
+  EXPECT_FALSE(json["machine"]["kernel"].get<std::string>().empty());
+  EXPECT_GT(json["machine"]["memory_bytes"].get<std::uint64_t>(), 0u);
+#ifdef __x86_64__
+  EXPECT_EQ(json["verdict"], "no-rk3588");
+  EXPECT_EQ(json["summary"]["fail"], 0);
+#endif
+}
+
+TEST(AuditCommand, JsonHasTheDocumentedShape) {
+  for (const auto& entry : fs::directory_iterator(fixture(""))) {
+    if (!entry.is_directory()) continue;
+    const auto json = nlohmann::json::parse(
+        run({"audit", "--root", entry.path().string(), "--format", "json"}).out);
+    for (const auto key : {"soc", "board", "kernel", "arch"})
+      EXPECT_TRUE(json["machine"][key].is_string()) << key;
+    EXPECT_TRUE(json["machine"]["memory_bytes"].is_number_unsigned());
+    std::map<std::string, int> counted{{"ok", 0}, {"warn", 0}, {"fail", 0}, {"unknown", 0}};
+    std::set<std::string> ids;
+    for (const auto& check : json["checks"]) {
+      ASSERT_EQ(check.size(), 5u);
+      ASSERT_EQ(counted.count(check["state"]), 1u) << check["state"];
+      ++counted[check["state"]];
+      EXPECT_TRUE(ids.insert(check["id"]).second) << "twice: " << check["id"];
+      EXPECT_FALSE(check["evidence"].get<std::string>().empty()) << check["id"];
+      EXPECT_FALSE(check["title"].get<std::string>().empty()) << check["id"];
+      if (check["state"] == "fail" || check["state"] == "warn") {
+        EXPECT_FALSE(check["remedy"].get<std::string>().empty()) << check["id"];
+      }
+    }
+    for (const auto& [name, count] : counted) EXPECT_EQ(json["summary"][name], count) << name;
+    EXPECT_EQ(json["status_table"].size(), 7u);
+  }
+}
+
+TEST(AuditCommand, MarkdownFillsTheStatusTable) {
+  for (const auto name : {"boltzmann-not-enabled", "vendor-kernel", "x86-64-pc"}) {
+    const auto text = run({"audit", "--root", fixture(name), "--format", "markdown"}).out;
+    EXPECT_THAT(text, HasSubstr("| Component | Mainline state | Evidence | Notes |"));
+    for (const auto row :
+         {"rocket driver", "DT bindings", "NPU power domain", "NPU nodes in rk3588 dtsi",
+          "NPU nodes in the board file", "userspace uAPI consumer", "vendor stack"})
+      EXPECT_THAT(text, HasSubstr("\n| " + std::string(row) + " | ")) << name;
+    EXPECT_THAT(text, Not(HasSubstr("TBD")));
+  }
+  const auto text =
+      run({"audit", "--root", fixture("boltzmann-not-enabled"), "--format", "markdown"}).out;
+  EXPECT_THAT(text, HasSubstr("here: built, not loaded"));
+  EXPECT_THAT(text, HasSubstr("| NPU nodes in the board file | disabled | Radxa ROCK 5 ITX+: "));
+}
+
+TEST(AuditCommand, TextEndsWithTheSummaryAndTheNextStep) {
+  const auto text = run({"audit", "--root", fixture("opi01-ready")}).out;
+  EXPECT_THAT(text, Not(HasSubstr("\033")));
+  EXPECT_THAT(text, HasSubstr("\nready: "));
+  EXPECT_THAT(text, HasSubstr(" 0 fail, 0 unknown\nNext: run `npu-probe bringup"));
+  const auto pc = run({"audit", "--root", fixture("x86-64-pc")}).out;
+  EXPECT_THAT(pc, HasSubstr("no RK3588 here"));
+  EXPECT_THAT(pc, HasSubstr("--device sim"));
+  EXPECT_THAT(pc, Not(HasSubstr("fail  ")));
+}
+
+TEST(AuditCommand, ColourIsAnAdditionOnly) {
+  const auto report = audit_of(fixture("vendor-kernel"));
+  auto coloured = render_text(report, true);
+  EXPECT_THAT(coloured, HasSubstr("\033[31mfail"));
+  for (auto at = coloured.find('\033'); at != std::string::npos; at = coloured.find('\033'))
+    coloured.erase(at, coloured.find('m', at) - at + 1);
+  EXPECT_EQ(coloured, render_text(report, false));
+}
+
+}  // namespace
+}  // namespace npu::probe::test
