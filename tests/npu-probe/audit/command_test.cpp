@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -54,6 +55,19 @@ TEST(AuditCommand, TheRunningSystemCanBeAudited) {
   EXPECT_EQ(json["verdict"], "no-rk3588");
   EXPECT_EQ(json["summary"]["fail"], 0);
 #endif
+}
+
+TEST(AuditCommand, ACapturedTreeOfThisMachineSaysWhatTheMachineSays) {
+  const auto script = std::string(ROSENBLATT_SOURCE_DIR) + "/npu-probe/audit/capture-tree.sh";
+  Copy tree;
+  ASSERT_EQ(std::system(("sh " + script + " " + tree.root().string() + " > /dev/null").c_str()), 0);
+  const auto here = audit_of("/"), captured = tree.audit();
+  EXPECT_EQ(captured.verdict, here.verdict);
+  EXPECT_EQ(captured.machine.kernel, here.machine.kernel);
+  EXPECT_EQ(captured.machine.memory_bytes, here.machine.memory_bytes);
+  EXPECT_TRUE(fs::exists(tree / "dev-nodes.txt"));
+  EXPECT_NE(std::system(("sh " + script + " " + tree.root().string() + " 2> /dev/null").c_str()), 0)
+      << "a folder that is not empty is left alone";
 }
 
 TEST(AuditCommand, JsonHasTheDocumentedShape) {
