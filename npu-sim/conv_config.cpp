@@ -6,9 +6,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "npu-sim/fault.hpp"
+#include "npu-sim/float_types.hpp"
 #include "regdb/registers.hpp"
 #include "regdb/tables.hpp"
 
@@ -93,7 +95,7 @@ constexpr KnownBits kDpu[] = {
     {rd::dpu::EW_CVT_SCALE_VALUE::offset, 0x003FFFFF},  // not EW_TRUNCATE
     {rd::dpu::EW_RELUX_CMP_VALUE::offset, kAll},
     {rd::dpu::OUT_CVT_OFFSET::offset, kAll},
-    {rd::dpu::OUT_CVT_SCALE::offset, 0x0000FFFF},
+    {rd::dpu::OUT_CVT_SCALE::offset, 0x0001FFFF},
     {rd::dpu::OUT_CVT_SHIFT::offset, 0xC00FF03F},  // MINUS_EXP has no effect on integers [notes]
     {rd::dpu::SURFACE_ADD::offset, kAll},
     {rd::dpu::UNDOC_40C4::offset, 0},
@@ -151,7 +153,31 @@ void require(bool supported, const char* where, std::uint64_t value) {
   if (!supported) not_modelled(where, value);
 }
 
-constexpr std::uint32_t kInt8 = 0, kInt32 = 4, kFp32 = 5;
+constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt32 = 4, kFp32 = 5,
+                        kInt4 = 6, kTf32 = 7;
+
+Precision mac_precision(std::uint32_t code, const char* where) {
+  switch (code) {
+    case kInt8: return Precision::int8;
+    case kFp16: return Precision::fp16;
+    case kBf16: return Precision::bf16;
+    case kInt4: return Precision::int4;
+    case kTf32: return Precision::tf32;
+    default: not_modelled(where, code);  // int16: sources contradict each other [compute.md 2.5]
+  }
+}
+
+// What DPU.DATA_FORMAT says of data that come from the MAC array.
+std::uint32_t dpu_code(Precision p) {
+  switch (p) {
+    case Precision::int8: return kInt8;
+    case Precision::int4: return kInt4;
+    case Precision::fp16: return kFp16;
+    case Precision::bf16: return kBf16;
+    case Precision::tf32: return kFp32;
+  }
+  return kInt8;
+}
 
 }  // namespace
 
@@ -167,11 +193,14 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   const auto cvt = rd::cna::CVT_CON0::decode(r.cna(rd::cna::CVT_CON0::offset));
   const auto pad = rd::cna::PAD_CON0::decode(r.cna(rd::cna::PAD_CON0::offset));
 
-  require(con1.in_precision == kInt8, "CNA.CONV_CON1.in_precision", con1.in_precision);
-  require(con1.proc_precision == kInt8, "CNA.CONV_CON1.proc_precision", con1.proc_precision);
+  const Precision precision = mac_precision(con1.in_precision, "CNA.CONV_CON1.in_precision");
+  if (con1.proc_precision != con1.in_precision)
+    not_modelled("CNA.CONV_CON1.proc_precision", con1.proc_precision);
+  const PrecisionLayout layout = layout_of(precision);
   require(con1.conv_mode == 0 || con1.conv_mode == 3, "CNA.CONV_CON1.conv_mode", con1.conv_mode);
 
   ConvShape& s = c.shape;
+  s.precision = precision;
   s.in_width = size0.datain_width;
   s.in_height = size0.datain_height;
   s.channels = size1.datain_channel;
@@ -184,22 +213,26 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   s.dilation_y = con3.atrous_y_dilation;
   s.pad_left = pad.pad_left;
   s.pad_top = pad.pad_top;
-  s.pad_value = static_cast<std::int8_t>(r.cna(rd::cna::PAD_CON1::offset) & 0xFF);
+  s.pad_value = r.cna(rd::cna::PAD_CON1::offset);
   s.depthwise = con1.conv_mode == 3;
 
   if (s.in_width == 0 || s.in_height == 0) bad_program("CNA.DATA_SIZE0", "an empty feature cube");
   if (s.channels == 0) bad_program("CNA.DATA_SIZE1.datain_channel", "no input channel");
-  require(s.channels % 16 == 0, "CNA.DATA_SIZE1.datain_channel", s.channels);
+  require(s.channels % layout.atom() == 0, "CNA.DATA_SIZE1.datain_channel", s.channels);
   if (s.kernel_width == 0 || s.kernel_height == 0 || s.kernels == 0)
     bad_program("CNA.WEIGHT_SIZE2", "an empty kernel");
   if (s.stride_x == 0 || s.stride_y == 0) bad_program("CNA.CONV_CON3", "a stride of 0");
-  if (s.depthwise) require(s.kernels == 1, "CNA.WEIGHT_SIZE2.weight_kernels", s.kernels);
+  if (s.depthwise) {
+    require(s.kernels == 1, "CNA.WEIGHT_SIZE2.weight_kernels", s.kernels);
+    require(layout.depthwise_group != 0, "CNA.CONV_CON1.conv_mode", 3);
+  }
   if (cbuf.data_bank + cbuf.weight_bank > 12)
     bad_program("CNA.CBUF_CON0", fmt::format("{} data and {} weight banks; there are 12",
                                              cbuf.data_bank, cbuf.weight_bank));
 
   c.weights = std::uint64_t{dma_base} + r.cna(rd::cna::DCOMP_ADDR0::offset);
-  c.weight_bytes = std::uint64_t{s.kernel_width} * s.kernel_height * s.channels * s.kernels;
+  c.weight_bytes = std::uint64_t{s.kernel_width} * s.kernel_height * s.channels * s.kernels *
+                   layout.bits / 8;
   if (c.weight_bytes != r.cna(rd::cna::WEIGHT_SIZE0::offset))
     bad_program("CNA.WEIGHT_SIZE0", fmt::format("{} bytes, but {} kernels of {}x{}x{} are {}",
                                                 r.cna(rd::cna::WEIGHT_SIZE0::offset), s.kernels,
@@ -215,6 +248,7 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   const std::int64_t surface =
       rd::cna::DMA_CON2::decode(r.cna(rd::cna::DMA_CON2::offset)).surf_stride;
   if (con1.argb_in != 0) {
+    require(precision == Precision::int8, "CNA.CONV_CON1.argb_in", con1.argb_in);
     // One uint8 channel in rows of LINE_STRIDE bytes, made int8 by the converter [mesa; TRM].
     require(con1.argb_in == 8, "CNA.CONV_CON1.argb_in", con1.argb_in);
     require(con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 0);
@@ -230,10 +264,18 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
     f.cvt_half_up = cvt.round_type;
   } else {
     require(!con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 1);
-    require(!con1.group_line_off, "CNA.CONV_CON1.group_line_off", 1);
     require(cvt.cvt_bypass, "CNA.CVT_CON0.cvt_bypass", 0);
-    f.line_stride = line * 4;
-    f.plane_stride = (surface + line) * 16;
+    f.row_major = con1.group_line_off;
+    if (f.row_major) {
+      // A plain matrix, one position per line, line stride in atoms [allbilly gemm.py, board;
+      // the unit is inferred from its sizes].
+      require(s.in_width == 1, "CNA.CONV_CON1.group_line_off", 1);
+      require(surface == 0, "CNA.DMA_CON2.surf_stride", static_cast<std::uint64_t>(surface));
+      f.line_stride = line * 16;
+    } else {
+      f.line_stride = line * 4;
+      f.plane_stride = (surface + line) * 16;
+    }
   }
 }
 
@@ -243,7 +285,8 @@ void read_core(const BlockRegisters& r, ConvConfig& c) {
   const auto clip = rd::core::CLIP_TRUNCATE::decode(r.core(rd::core::CLIP_TRUNCATE::offset));
   const auto size2 = rd::cna::DATA_SIZE2::decode(r.cna(rd::cna::DATA_SIZE2::offset));
   const auto size3 = rd::cna::DATA_SIZE3::decode(r.cna(rd::cna::DATA_SIZE3::offset));
-  require(misc.proc_precision == kInt8, "CORE.MISC_CFG.proc_precision", misc.proc_precision);
+  if (mac_precision(misc.proc_precision, "CORE.MISC_CFG.proc_precision") != c.shape.precision)
+    bad_program("CORE.MISC_CFG.proc_precision", "contradicts CNA.CONV_CON1.in_precision");
   if (misc.dw_en != c.shape.depthwise)
     bad_program("CORE.MISC_CFG.dw_en", "contradicts CNA.CONV_CON1.conv_mode");
   c.shape.out_width = out0.dataout_width;
@@ -262,6 +305,14 @@ void read_core(const BlockRegisters& r, ConvConfig& c) {
   const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
   c.ow_op = static_cast<std::int16_t>(r.dpu(rd::dpu::BS_OW_OP::offset) & 0xFFFF);
   c.add_ow = misc.qd_en && !ow.od_bypass;
+  if (is_float(c.shape.precision)) {
+    // Floating-point programs set QD_EN with OD_BYPASS, or (depthwise) leave OW_OP at 0x80, which
+    // as an fp16 is 2^-17 and changes nothing that boards showed [notes depthwise-conv, HW].
+    require(c.truncate == 0, "CORE.CLIP_TRUNCATE.clip_truncate", c.truncate);
+    require(!c.add_ow || c.ow_op == 0 || c.ow_op == 0x80, "DPU.BS_OW_OP.ow_op", c.ow_op & 0xFFFF);
+    c.add_ow = false;
+    return;
+  }
   if (!misc.qd_en && !ow.od_bypass) require(c.ow_op == 0, "DPU.BS_OW_OP.ow_op", c.ow_op & 0xFFFF);
 }
 
@@ -284,6 +335,7 @@ void read_bs(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
     }
     bs.mul = !cfg.bs_mul_bypass;
     if (bs.mul) {
+      require(!is_float(c.shape.precision), "DPU.BS_CFG.bs_mul_bypass", 0);
       bs.mul_from_memory = mul.bs_mul_src;
       bs.mul_operand = static_cast<std::int16_t>(mul.bs_mul_operand);
       bs.mul_shift = mul.bs_mul_shift_value;
@@ -312,14 +364,29 @@ void read_bs(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
 
 void read_bn(const BlockRegisters& r, ConvConfig& c) {
   const auto cfg = rd::dpu::BN_CFG::decode(r.dpu(rd::dpu::BN_CFG::offset));
-  c.bn_relu = c.bn_relux = false;
-  c.bn_relux_max = 0;
+  BnStage& bn = c.bn;
+  bn = {};
   if (cfg.bn_bypass) return;
-  require(cfg.bn_alu_bypass, "DPU.BN_CFG.bn_alu_bypass", 0);
-  require(cfg.bn_mul_bypass, "DPU.BN_CFG.bn_mul_bypass", 0);
-  c.bn_relu = !cfg.bn_relu_bypass;
-  c.bn_relux = c.bn_relu && cfg.bn_relux_en;
-  c.bn_relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::BN_RELUX_CMP_VALUE::offset));
+  bn.relu = !cfg.bn_relu_bypass;
+  bn.relux = bn.relu && cfg.bn_relux_en;
+  bn.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::BN_RELUX_CMP_VALUE::offset));
+  bn.mul = !cfg.bn_mul_bypass;
+  bn.alu = !cfg.bn_alu_bypass;
+  const bool floating = is_float(c.shape.precision);
+  const auto mul = rd::dpu::BN_MUL_CFG::decode(r.dpu(rd::dpu::BN_MUL_CFG::offset));
+  if (bn.mul) {
+    require(floating, "DPU.BN_CFG.bn_mul_bypass", 0);
+    require(mul.bn_mul_src == 0, "DPU.BN_MUL_CFG.bn_mul_src", 1);
+    require(mul.bn_mul_shift_value == 0, "DPU.BN_MUL_CFG.bn_mul_shift_value",
+            mul.bn_mul_shift_value);
+    bn.mul_operand = fp16_to_float(static_cast<std::uint16_t>(mul.bn_mul_operand));
+  }
+  if (bn.alu) {
+    require(floating, "DPU.BN_CFG.bn_alu_bypass", 0);
+    require(cfg.bn_alu_algo == 2, "DPU.BN_CFG.bn_alu_algo", cfg.bn_alu_algo);
+    require(cfg.bn_alu_src == 0, "DPU.BN_CFG.bn_alu_src", 1);
+    bn.alu_operand = std::bit_cast<float>(r.dpu(rd::dpu::BN_ALU_CFG::offset));
+  }
 }
 
 void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
@@ -336,10 +403,31 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   ew.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::EW_RELUX_CMP_VALUE::offset));
   if (cfg.ew_op_bypass) return;
 
-  require(cfg.ew_op_type == 0, "DPU.EW_CFG.ew_op_type", cfg.ew_op_type);
-  require(cfg.ew_alu_algo == 2, "DPU.EW_CFG.ew_alu_algo", cfg.ew_alu_algo);
+  const bool floating = is_float(c.shape.precision);
+  if (cfg.ew_op_type == 1) {
+    ew.op = EwOp::mul;
+  } else {
+    require(cfg.ew_alu_algo <= 2 || cfg.ew_alu_algo == 4, "DPU.EW_CFG.ew_alu_algo",
+            cfg.ew_alu_algo);
+    ew.op = static_cast<EwOp>(cfg.ew_alu_algo);
+  }
   require(cfg.ew_op_src, "DPU.EW_CFG.ew_op_src", 0);
-  require(cfg.edata_size == 1, "DPU.EW_CFG.edata_size", cfg.edata_size);
+  ew.operand_bits = 4u << cfg.edata_size;
+  if (floating) {
+    require(c.shape.precision == Precision::fp16, "DPU.EW_CFG.ew_bypass", 0);
+    require(ew.operand_bits == 16, "DPU.EW_CFG.edata_size", cfg.edata_size);
+    // At fp16 the operand converter has to be live for the ALU and bypassed for the multiplier:
+    // a live one never ends, a bypassed one passes half of the main operand through
+    // [notes sdp-stage-precision, HW].
+    if (ew.op == EwOp::mul && !cfg.ew_op_cvt_bypass)
+      hang("DPU.EW_CFG.ew_op_cvt_bypass", "an fp16 multiplication with its converter live");
+    if (ew.op != EwOp::mul) require(!cfg.ew_op_cvt_bypass, "DPU.EW_CFG.ew_op_cvt_bypass", 1);
+  } else {
+    // Mesa's residual addition is the proven case behind an int8 convolution; int32 operands are
+    // garbage there [notes k-accumulation, HW].
+    require(ew.op == EwOp::add, "DPU.EW_CFG.ew_alu_algo", cfg.ew_alu_algo);
+    require(ew.operand_bits == 8, "DPU.EW_CFG.edata_size", cfg.edata_size);
+  }
   require(cfg.ew_data_mode == 1, "DPU.EW_CFG.ew_data_mode", cfg.ew_data_mode);
   if (!r.rdma_enabled) hang("DPU.EW_CFG.ew_op_src", "the operand comes from a disabled DPU_RDMA");
   const auto erdma =
@@ -350,14 +438,14 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
     hang("DPU_RDMA.RDMA_ERDMA_CFG.erdma_disable", "EW waits for an operand that nobody reads");
   require(erdma.erdma_data_mode == 1, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_data_mode",
           erdma.erdma_data_mode);
-  require(erdma.erdma_data_size == 1, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_data_size",
+  require(erdma.erdma_data_size == cfg.edata_size, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_data_size",
           erdma.erdma_data_size);
   require(!erdma.erdma_nonalign, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_nonalign", 1);
   require(!erdma.erdma_surf_mode, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_surf_mode", 1);
   require(mode.comb_use == 5, "DPU_RDMA.RDMA_FEATURE_MODE_CFG.comb_use", mode.comb_use);
   require(!mode.mrdma_disable, "DPU_RDMA.RDMA_FEATURE_MODE_CFG.mrdma_disable", 1);
 
-  ew.add = true;
+  ew.active = true;
   ew.convert = !cfg.ew_op_cvt_bypass;
   const auto scale = rd::dpu::EW_CVT_SCALE_VALUE::decode(r.dpu(rd::dpu::EW_CVT_SCALE_VALUE::offset));
   ew.offset = static_cast<std::int32_t>(r.dpu(rd::dpu::EW_CVT_OFFSET_VALUE::offset));
@@ -395,13 +483,35 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c)
   require(mode.output_mode == 2, "DPU.FEATURE_MODE_CFG.output_mode", mode.output_mode);
   if ((mode.conv_mode == 3) != c.shape.depthwise)
     bad_program("DPU.FEATURE_MODE_CFG.conv_mode", "contradicts CNA.CONV_CON1.conv_mode");
-  require(format.in_precision == kInt8, "DPU.DATA_FORMAT.in_precision", format.in_precision);
-  require(format.proc_precision == kInt8, "DPU.DATA_FORMAT.proc_precision", format.proc_precision);
+  const Precision precision = c.shape.precision;
+  const bool floating = is_float(precision);
+  require(format.in_precision == dpu_code(precision), "DPU.DATA_FORMAT.in_precision",
+          format.in_precision);
+  require(format.proc_precision == dpu_code(precision), "DPU.DATA_FORMAT.proc_precision",
+          format.proc_precision);
   switch (format.out_precision) {
-    case kInt8: c.out_type = OutputType::int8; break;
-    case kInt32: c.out_type = OutputType::int32; break;
-    case kFp32: c.out_type = OutputType::fp32; break;  // exact cast of the sum [notes, HW]
-    case 1: hang("DPU.DATA_FORMAT.out_precision", "int16 output of an int8 convolution [wid]");
+    case kInt8:
+      c.out_type = OutputType::int8;
+      require(precision == Precision::int8, "DPU.DATA_FORMAT.out_precision", format.out_precision);
+      break;
+    case kInt16:
+      if (precision != Precision::int4)
+        hang("DPU.DATA_FORMAT.out_precision", "int16 output of an int8 convolution [wid]");
+      c.out_type = OutputType::int16;
+      break;
+    case kInt32:
+      c.out_type = OutputType::int32;
+      require(precision == Precision::int8, "DPU.DATA_FORMAT.out_precision", format.out_precision);
+      break;
+    case kFp16:
+      c.out_type = OutputType::fp16;
+      require(floating && scale.fp32tofp16_en, "DPU.DATA_FORMAT.out_precision",
+              format.out_precision);
+      break;
+    case kFp32:
+      c.out_type = OutputType::fp32;  // of int8: exact cast of the sum [notes, HW]
+      require(!scale.fp32tofp16_en, "DPU.OUT_CVT_SCALE.fp32tofp16_en", 1);
+      break;
     default: not_modelled("DPU.DATA_FORMAT.out_precision", format.out_precision);
   }
   if (width.width != c.shape.out_width || height.height != c.shape.out_height)
@@ -417,7 +527,14 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c)
                             c.shape.channels));
   c.out_cvt = {static_cast<std::int16_t>(scale.out_cvt_scale),
                static_cast<std::int32_t>(r.dpu(rd::dpu::OUT_CVT_OFFSET::offset)),
-               shift.out_cvt_shift, shift.cvt_type != 0, shift.cvt_round != 0};
+               shift.out_cvt_shift, shift.minus_exp, shift.cvt_type != 0, shift.cvt_round != 0};
+  if (floating && !c.out_cvt.add_first) {
+    // Boards run scale 0 and 1 alike here; anything else is unknown [allbilly gemm.py; mtx512].
+    require(c.out_cvt.scale == 0 || c.out_cvt.scale == 1, "DPU.OUT_CVT_SCALE.out_cvt_scale",
+            scale.out_cvt_scale);
+    require(c.out_cvt.offset == 0 && c.out_cvt.shift == 0, "DPU.OUT_CVT_OFFSET.out_cvt_offset",
+            static_cast<std::uint32_t>(c.out_cvt.offset));
+  }
 
   // Address of 16-byte atom (plane g, row y, column x): base + g*plane + (y*(W + notch) + x)*16.
   if (notch.notch_addr_0 != notch.notch_addr_1)
@@ -425,6 +542,10 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c)
   c.dst = std::uint64_t{dma_base} + r.dpu(rd::dpu::DST_BASE_ADDR::offset);
   c.dst_plane = r.dpu(rd::dpu::DST_SURF_STRIDE::offset) & ~0xFu;
   c.dst_line = (std::uint64_t{c.shape.out_width} + notch.notch_addr_0) * 16;
+  const PrecisionLayout layout = layout_of(precision);
+  const std::uint32_t group = c.shape.depthwise ? layout.depthwise_group : layout.kernel_group;
+  c.group_planes = group * bytes_of(c.out_type) / 16;
+  c.dst_group = r.dpu(rd::dpu::SURFACE_ADD::offset) & ~0xFu;
 }
 
 }  // namespace
@@ -458,7 +579,7 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   // but its width is unpublished.
   const std::uint64_t products = std::uint64_t{c.shape.kernel_width} * c.shape.kernel_height *
                                  (c.shape.depthwise ? 1 : c.shape.channels);
-  if (products >= 131072) not_modelled("CNA.WEIGHT_SIZE1.weight_bytes_per_kernel", products);
+  if (products >= 131072 && !is_float(c.shape.precision)) not_modelled("CNA.WEIGHT_SIZE1.weight_bytes_per_kernel", products);
   const std::uint64_t positions = std::uint64_t{c.shape.out_width} * c.shape.out_height;
   const std::uint64_t per_position =
       products * (c.shape.depthwise ? c.shape.channels : c.shape.kernels);

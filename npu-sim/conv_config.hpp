@@ -31,17 +31,40 @@ struct BlockRegisters {
   }
 };
 
+/// Operand type of the MAC array [notes precision-field, board-proven].
+enum class Precision : std::uint8_t { int8, int4, fp16, bf16, tf32 };
+constexpr bool is_float(Precision p) { return p >= Precision::fp16; }
+
+/// Elements of an atom of 16 bytes, and the kernels by channels of a weight block [notes
+/// tile-layouts, HW]. A block is also what the MAC array takes per cycle, and its kernels are what
+/// the DPU writes as one group of surfaces.
+struct PrecisionLayout {
+  std::uint32_t bits, kernel_group, channel_group, depthwise_group;
+  std::uint32_t atom() const { return 128 / bits; }
+};
+constexpr PrecisionLayout layout_of(Precision p) {
+  switch (p) {
+    case Precision::int8: return {8, 32, 32, 64};
+    case Precision::int4: return {4, 64, 32, 0};
+    case Precision::fp16:
+    case Precision::bf16: return {16, 16, 32, 32};
+    case Precision::tf32: return {32, 16, 16, 0};
+  }
+  return {8, 32, 32, 64};
+}
+
 /// Input side: feature cube, kernels, window.
 struct ConvShape {
+  Precision precision;
   std::uint32_t in_width, in_height;
-  std::uint32_t channels;     ///< padded, a multiple of 16
+  std::uint32_t channels;     ///< padded to whole atoms of 16 bytes
   std::uint32_t out_width, out_height;
   std::uint32_t kernels;      ///< 1 for depthwise
   std::uint32_t kernel_width, kernel_height;
   std::uint32_t stride_x, stride_y;
   std::uint32_t dilation_x, dilation_y;
   std::uint32_t pad_left, pad_top;
-  std::int8_t pad_value;
+  std::uint32_t pad_value;    ///< PAD_CON1: its low element
   bool depthwise;
   bool operator==(const ConvShape&) const = default;
 };
@@ -50,14 +73,25 @@ struct ConvShape {
 struct FeatureSource {
   std::uint64_t address;
   std::int64_t line_stride;
-  std::int64_t plane_stride;  ///< between groups of 16 channels
+  std::int64_t plane_stride;  ///< between atoms of channels
+  bool row_major;             ///< GROUP_LINE_OFF: all channels of a position side by side
   bool pixels;                ///< one uint8 channel, converted by CVT
   std::int32_t cvt_scale, cvt_offset;
   std::uint32_t cvt_shift;
   bool cvt_half_up;
 };
 
-enum class OutputType : std::uint8_t { int8, int32, fp32 };
+enum class OutputType : std::uint8_t { int8, int16, int32, fp16, fp32 };
+constexpr std::uint32_t bytes_of(OutputType t) {
+  switch (t) {
+    case OutputType::int8: return 1;
+    case OutputType::int16:
+    case OutputType::fp16: return 2;
+    case OutputType::int32:
+    case OutputType::fp32: return 4;
+  }
+  return 4;
+}
 
 struct BsStage {
   bool alu, alu_minus, alu_from_memory;
@@ -73,8 +107,13 @@ struct BsStage {
   bool ow_from_memory;         ///< per-channel CPEND operand
 };
 
+/// Operation of the element-wise unit, with the ALU's codes [TRM; notes, HW].
+enum class EwOp : std::uint8_t { max = 0, min = 1, add = 2, div = 3, minus = 4, mul = 16 };
+
 struct EwStage {
-  bool add;  ///< integer addition of an 8-bit operand per pixel
+  bool active;                ///< an operand per pixel is read
+  EwOp op;
+  std::uint32_t operand_bits;  ///< 8, 16 or 32
   std::int32_t offset, scale;
   std::uint32_t shift;
   bool convert, add_first;
@@ -86,9 +125,16 @@ struct EwStage {
   std::uint64_t line_stride;
 };
 
+/// BN in floating point: x * mul + alu, in that order [notes dpu-lut-activation, HW].
+struct BnStage {
+  bool mul, alu, relu, relux;
+  float mul_operand, alu_operand;
+  std::int32_t relux_max;
+};
+
 struct OutCvt {
   std::int32_t scale, offset;
-  std::uint32_t shift;
+  std::uint32_t shift, minus_exp;
   bool add_first;
   bool half_away;
 };
@@ -106,8 +152,7 @@ struct ConvConfig {
   bool truncate_half_up;
 
   BsStage bs;
-  bool bn_relu, bn_relux;
-  std::int32_t bn_relux_max;
+  BnStage bn;
   EwStage ew;
   OutCvt out_cvt;
 
@@ -115,6 +160,11 @@ struct ConvConfig {
   OutputType out_type;
   std::uint32_t out_channels;      ///< real ones (ORIG_CHANNEL)
   std::uint64_t dst, dst_plane, dst_line;  ///< bytes
+  /// The DPU writes the kernels in groups as wide as a weight block: planes lie dst_plane apart
+  /// inside a group, groups dst_group apart (SURFACE_ADD), and a group has SIZE_E + 1 planes
+  /// [inferred: explains SIZE_E and SURFACE_ADD in every program of compute.md 2.3, 2.4 and 3.1].
+  std::uint64_t dst_group;
+  std::uint32_t group_planes;
 };
 
 /// Reads and checks the registers. Throws TaskFault for what the model does not implement, for

@@ -167,7 +167,9 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
   } else {
     cbuf.weights = load_weights(config, input.space, input.pool);
   }
-  if (s.depthwise)
+  if (is_float(s.precision))
+    run_float_convolution(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+  else if (s.depthwise)
     depthwise(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
   else
     dense(config, *cbuf.features, *cbuf.weights, dpu, input.pool);

@@ -9,16 +9,19 @@
 #include "npu-sim/address_space.hpp"
 #include "npu-sim/chip.hpp"
 #include "npu-sim/conv_config.hpp"
+#include "npu-sim/mac_float.hpp"
 #include "npu-sim/thread_pool.hpp"
 
 namespace npu::sim {
 
-/// Feature tile with its padding: [row][column][channel], one byte each, stored xor
-/// mac_layout().input_xor. Rows and columns count from -pad_top and -pad_left.
+/// Feature tile with its padding: [row][column][channel]. Rows and columns count from -pad_top
+/// and -pad_left.
 struct FeatureTile {
   ConvShape shape;
   std::uint32_t rows, columns;
-  std::vector<std::uint8_t> bytes;
+  std::vector<std::uint8_t> bytes;  ///< integer types: one byte each, xor mac_layout().input_xor
+  std::vector<float> values;        ///< floating-point types
+  std::vector<FloatRange> ranges;   ///< of the values: [row][column][block of channels]
   /// The same cube under the same window; the number of kernels may differ.
   bool same_window(ConvShape other) const {
     other.kernels = shape.kernels;
@@ -27,15 +30,19 @@ struct FeatureTile {
 };
 
 /// Kernels packed for mac_int8(): [panel][kernel_height * kernel_width * channels / 4][panel][4];
+/// for mac_float_group(): [panel][block of channels][kernel_height * kernel_width][channel][panel];
 /// depthwise: [kernel_height][kernel_width][channel].
 struct WeightTile {
+  Precision precision;
   std::uint32_t kernels, channels, kernel_width, kernel_height;
   bool depthwise;
   std::uint32_t panels;
   std::vector<std::int8_t> packed;
   std::vector<std::int32_t> init;  ///< start of each sum: what input_xor added, negated
+  std::vector<float> floats;
+  std::vector<FloatRange> ranges;  ///< [panel][block][tap]
   bool same_size(const ConvShape& shape) const {
-    return kernels == shape.kernels && channels == shape.channels &&
+    return precision == shape.precision && kernels == shape.kernels && channels == shape.channels &&
            kernel_width == shape.kernel_width && kernel_height == shape.kernel_height &&
            depthwise == shape.depthwise;
   }
@@ -55,6 +62,13 @@ struct ConvolutionInput {
   const ChipOptions& options;
   ThreadPool& pool;
 };
+
+/// Decodes `count` elements of a floating-point type at `in`.
+void decode_floats(Precision precision, const std::uint8_t* in, std::size_t count, float* out);
+
+/// Sums of products and the DPU behind them, for the floating-point types.
+void run_float_convolution(const ConvConfig& config, const FeatureTile& tile,
+                           const WeightTile& weights, const class Dpu& dpu, ThreadPool& pool);
 
 /// Reads the tile that CNA's registers describe. Throws TaskFault(dma_read).
 FeatureTile load_features(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool,

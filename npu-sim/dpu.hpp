@@ -25,9 +25,18 @@ class Dpu {
              const std::int32_t* sums, std::int32_t window_sum,
              const std::int32_t* window_sums) const;
 
+  /// The same for sums in floating point.
+  void store_float(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
+                   std::uint32_t channels, const float* sums) const;
+
   bool needs_window_sum() const { return add_window_; }
 
  private:
+  void resolve_output(const AddressSpace& space);
+  void resolve_operand(const AddressSpace& space);
+  void float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+                    float* v) const;
+  const std::uint8_t* operand(std::uint32_t channel, std::uint32_t y, std::uint32_t x) const;
   void stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
               std::int64_t* v) const;
   std::uint8_t* atom(std::uint32_t plane, std::uint32_t y, std::uint32_t x) const {
@@ -36,12 +45,12 @@ class Dpu {
 
   const ConvConfig& config_;
   const Quirks& quirks_;
-  std::uint32_t atom_channels_;              // of an output atom: 16 int8, 4 int32 or fp32
+  std::uint32_t atom_channels_;              // of an output atom
   bool add_window_ = false;
   bool raw_ = false;                         // no stage does anything
   std::vector<std::int32_t> bias_, mul_, ow_;  // per channel
   std::vector<std::uint8_t*> planes_;        // of the output
-  std::vector<const std::int8_t*> addend_;   // planes of the EW operand
+  std::vector<const std::uint8_t*> operand_;  // planes of the EW operand
 };
 
 }  // namespace npu::sim

@@ -7,6 +7,7 @@
 
 #include "npu-sim/convolution.hpp"
 #include "npu-sim/fault.hpp"
+#include "npu-sim/float_types.hpp"
 #include "npu-sim/mac_int8.hpp"
 #include "npu-sim/rounding.hpp"
 
@@ -15,7 +16,7 @@ namespace {
 
 constexpr std::uint32_t kAtom = 16;
 // A feature tile larger than this cannot come from a 384 KiB CBUF, even with much padding.
-constexpr std::uint64_t kMaxTileBytes = 64u << 20;
+constexpr std::uint64_t kMaxTileElements = 64u << 20;
 
 void read_or_fault(const AddressSpace& space, std::uint64_t address, void* out, std::size_t bytes,
                    const char* where) {
@@ -29,15 +30,20 @@ std::uint32_t extent(std::uint32_t out, std::uint32_t stride, std::uint32_t kern
   return (out - 1) * stride + (kernel - 1) * dilation + 1;
 }
 
-void copy_cube_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y,
-                   std::uint32_t width, std::uint8_t input_xor, std::uint8_t* row) {
-  const std::uint32_t channels = c.shape.channels;
+// One line of the image as the memory has it, but position by position: [x][bytes of all channels].
+void read_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y, std::uint32_t width,
+              std::size_t position_bytes, std::uint8_t* row) {
+  const std::uint64_t line =
+      c.feature.address + static_cast<std::uint64_t>(y * c.feature.line_stride);
+  if (c.feature.row_major) {
+    read_or_fault(space, line, row, width * position_bytes, "CNA.FEATURE_DATA_ADDR");
+    return;
+  }
+  const std::size_t bytes = std::size_t{width} * kAtom;
   std::vector<std::uint8_t> scratch;
-  for (std::uint32_t group = 0; group < channels / kAtom; ++group) {
-    const std::uint64_t address = c.feature.address +
-                                  static_cast<std::uint64_t>(group * c.feature.plane_stride) +
-                                  static_cast<std::uint64_t>(y * c.feature.line_stride);
-    const std::size_t bytes = std::size_t{width} * kAtom;
+  for (std::size_t group = 0; group < position_bytes / kAtom; ++group) {
+    const std::uint64_t address =
+        line + static_cast<std::uint64_t>(static_cast<std::int64_t>(group) * c.feature.plane_stride);
     const std::span<std::byte> view = space.resolve(address, bytes);
     const std::uint8_t* from = reinterpret_cast<const std::uint8_t*>(view.data());
     if (view.empty()) {
@@ -45,16 +51,31 @@ void copy_cube_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t
       read_or_fault(space, address, scratch.data(), bytes, "CNA.FEATURE_DATA_ADDR");
       from = scratch.data();
     }
-    std::uint64_t flip;
-    std::memset(&flip, input_xor, sizeof flip);
-    for (std::uint32_t x = 0; x < width; ++x) {
-      std::uint64_t atom[2];
-      std::memcpy(atom, from + std::size_t{x} * kAtom, kAtom);
-      atom[0] ^= flip;
-      atom[1] ^= flip;
-      std::memcpy(row + std::size_t{x} * channels + group * kAtom, atom, kAtom);
-    }
+    for (std::uint32_t x = 0; x < width; ++x)
+      std::memcpy(row + x * position_bytes + group * kAtom, from + std::size_t{x} * kAtom, kAtom);
   }
+}
+
+// Two's complement nibbles, the first element in the low half [notes: "no swap"; inferred].
+void expand_int4(const std::uint8_t* in, std::size_t count, std::int8_t* out) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const int nibble = in[i / 2] >> (i % 2 * 4) & 0xF;
+    out[i] = static_cast<std::int8_t>((nibble ^ 8) - 8);
+  }
+}
+
+void copy_integer_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y,
+                      std::uint32_t width, std::uint8_t input_xor, std::uint8_t* row) {
+  const std::size_t count = std::size_t{width} * c.shape.channels;
+  if (c.shape.precision == Precision::int4) {
+    std::vector<std::uint8_t> packed(count / 2);
+    read_row(c, space, y, width, c.shape.channels / 2, packed.data());
+    expand_int4(packed.data(), count, reinterpret_cast<std::int8_t*>(row));
+  } else {
+    read_row(c, space, y, width, c.shape.channels, row);
+  }
+  if (input_xor != 0)
+    for (std::size_t i = 0; i < count; ++i) row[i] ^= input_xor;
 }
 
 // The converter's effect on a uint8 pixel: sat8(round(x * scale >> truncate) + offset)
@@ -79,39 +100,98 @@ void copy_pixel_row(const ConvConfig& c, const AddressSpace& space, std::uint32_
 
 }  // namespace
 
-FeatureTile load_features(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
-                          TieRule tie) {
-  const ConvShape& s = c.shape;
-  FeatureTile tile{s, 0, 0, {}};
-  tile.rows = extent(s.out_height, s.stride_y, s.kernel_height, s.dilation_y);
-  tile.columns = extent(s.out_width, s.stride_x, s.kernel_width, s.dilation_x);
-  const std::uint64_t row_bytes = std::uint64_t{tile.columns} * s.channels;
-  if (row_bytes * tile.rows > kMaxTileBytes)
-    bad_program("CNA.DATA_SIZE0", "the windows span more than any CBUF tile holds");
-  tile.bytes.resize(row_bytes * tile.rows);
+namespace {
 
-  const std::uint8_t input_xor = mac_layout().input_xor;
-  const int padding = static_cast<std::uint8_t>(s.pad_value) ^ input_xor;
+// Fills the tile line by line: `pad(first, count)` writes padding elements, `body(y, width, at)`
+// the elements of an image line. Offsets count elements.
+template <class Pad, class Body>
+void fill_tile(const FeatureTile& tile, ThreadPool& pool, Pad pad, Body body) {
+  const ConvShape& s = tile.shape;
+  const std::size_t row_elements = std::size_t{tile.columns} * s.channels;
   // Columns of the image that windows touch.
   const std::uint32_t width =
       s.pad_left >= tile.columns ? 0 : std::min(s.in_width, tile.columns - s.pad_left);
   pool.parallel_for(tile.rows, [&](std::size_t r) {
-    std::uint8_t* row = tile.bytes.data() + r * row_bytes;
-    if (r < s.pad_top || r - s.pad_top >= s.in_height) {
-      std::memset(row, padding, row_bytes);
+    const std::size_t row = r * row_elements;
+    if (r < s.pad_top || r - s.pad_top >= s.in_height || width == 0) {
+      pad(row, row_elements);
       return;
     }
-    const auto y = static_cast<std::uint32_t>(r - s.pad_top);
-    const std::size_t left = std::min<std::size_t>(s.pad_left, tile.columns) * s.channels;
-    const std::size_t body = std::size_t{width} * s.channels;
-    std::memset(row, padding, left);
-    std::memset(row + left + body, padding, row_bytes - left - body);
-    if (width == 0) return;
-    if (c.feature.pixels)
-      copy_pixel_row(c, space, y, width, input_xor, tie, row + left);
-    else
-      copy_cube_row(c, space, y, width, input_xor, row + left);
+    const std::size_t left = std::size_t{s.pad_left} * s.channels;
+    const std::size_t inside = std::size_t{width} * s.channels;
+    pad(row, left);
+    pad(row + left + inside, row_elements - left - inside);
+    body(static_cast<std::uint32_t>(r - s.pad_top), width, row + left);
   });
+}
+
+void load_float_features(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
+                         FeatureTile& tile) {
+  const ConvShape& s = c.shape;
+  const PrecisionLayout layout = layout_of(s.precision);
+  const std::size_t position_bytes = std::size_t{s.channels} * layout.bits / 8;
+  float padding = 0;
+  std::uint8_t pad_bytes[4];
+  std::memcpy(pad_bytes, &s.pad_value, sizeof pad_bytes);
+  decode_floats(s.precision, pad_bytes, 1, &padding);
+  fill_tile(
+      tile, pool,
+      [&](std::size_t first, std::size_t count) {
+        std::fill_n(tile.values.begin() + static_cast<std::ptrdiff_t>(first), count, padding);
+      },
+      [&](std::uint32_t y, std::uint32_t width, std::size_t at) {
+        std::vector<std::uint8_t> raw(width * position_bytes);
+        read_row(c, space, y, width, position_bytes, raw.data());
+        decode_floats(s.precision, raw.data(), std::size_t{width} * s.channels,
+                      tile.values.data() + at);
+      });
+  if (s.depthwise) return;
+  const std::uint32_t blocks = (s.channels + layout.channel_group - 1) / layout.channel_group;
+  tile.ranges.resize(std::size_t{tile.rows} * tile.columns * blocks);
+  pool.parallel_for(std::size_t{tile.rows} * tile.columns, [&](std::size_t position) {
+    for (std::uint32_t block = 0; block < blocks; ++block) {
+      const std::uint32_t first = block * layout.channel_group;
+      const std::size_t count = std::min(layout.channel_group, s.channels - first);
+      tile.ranges[position * blocks + block] =
+          float_range({tile.values.data() + position * s.channels + first, count});
+    }
+  });
+}
+
+}  // namespace
+
+FeatureTile load_features(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
+                          TieRule tie) {
+  const ConvShape& s = c.shape;
+  FeatureTile tile{s, 0, 0, {}, {}, {}};
+  tile.rows = extent(s.out_height, s.stride_y, s.kernel_height, s.dilation_y);
+  tile.columns = extent(s.out_width, s.stride_x, s.kernel_width, s.dilation_x);
+  const std::uint64_t elements = std::uint64_t{tile.columns} * s.channels * tile.rows;
+  if (elements > kMaxTileElements)
+    bad_program("CNA.DATA_SIZE0", "the windows span more than any CBUF tile holds");
+  if (is_float(s.precision)) {
+    tile.values.resize(elements);
+    load_float_features(c, space, pool, tile);
+    return tile;
+  }
+  tile.bytes.resize(elements);
+  const std::uint8_t input_xor = mac_layout().input_xor;
+  std::int8_t pad = static_cast<std::int8_t>(s.pad_value);
+  if (s.precision == Precision::int4) {
+    const auto low = static_cast<std::uint8_t>(s.pad_value);
+    expand_int4(&low, 1, &pad);
+  }
+  fill_tile(
+      tile, pool,
+      [&](std::size_t first, std::size_t count) {
+        std::memset(tile.bytes.data() + first, static_cast<std::uint8_t>(pad) ^ input_xor, count);
+      },
+      [&](std::uint32_t y, std::uint32_t width, std::size_t at) {
+        if (c.feature.pixels)
+          copy_pixel_row(c, space, y, width, input_xor, tie, tile.bytes.data() + at);
+        else
+          copy_integer_row(c, space, y, width, input_xor, tile.bytes.data() + at);
+      });
   return tile;
 }
 
@@ -131,14 +211,15 @@ void pack_depthwise(const ConvShape& s, const std::int8_t* in, WeightTile& tile)
 // Kernels [first, last) of one panel.
 void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, std::uint32_t width,
                 WeightTile& tile) {
+  const std::uint32_t group = layout_of(s.precision).kernel_group;
   const std::uint32_t taps = s.kernel_width * s.kernel_height;
   const std::size_t k_total = std::size_t{taps} * s.channels;
   std::int8_t* out = tile.packed.data() + std::size_t{panel} * k_total * width;
   const std::uint32_t first = panel * width;
   const std::uint32_t last = std::min(s.kernels, first + width);
   for (std::uint32_t o = first; o < last; ++o) {
-    const std::uint32_t block_first = o / 32 * 32;
-    const std::uint32_t block_kernels = std::min(32u, s.kernels - block_first);
+    const std::uint32_t block_first = o / group * group;
+    const std::uint32_t block_kernels = std::min(group, s.kernels - block_first);
     const std::int8_t* block = in + std::size_t{block_first} * k_total;
     std::int8_t* lane = out + std::size_t{o - first} * 4;
     std::int32_t sum = 0;
@@ -161,9 +242,69 @@ void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, 
 
 }  // namespace
 
+namespace {
+
+// [O/16][C/block][KH][KW][16][block] -> [panel][block][tap][channel][16]; kernels beyond the last
+// one are zero. Depthwise [C/32][KH][KW][32] -> [tap][channel].
+void pack_floats(const ConvShape& s, const std::uint8_t* in, ThreadPool& pool, WeightTile& tile) {
+  const PrecisionLayout layout = layout_of(s.precision);
+  const std::uint32_t taps = s.kernel_width * s.kernel_height;
+  const std::size_t element = layout.bits / 8;
+  if (s.depthwise) {
+    tile.floats.resize(std::size_t{taps} * s.channels);
+    for (std::uint32_t c = 0; c < s.channels; c += layout.depthwise_group) {
+      const std::uint32_t wide = std::min(layout.depthwise_group, s.channels - c);
+      for (std::uint32_t tap = 0; tap < taps; ++tap, in += wide * element)
+        decode_floats(s.precision, in, wide, tile.floats.data() + std::size_t{tap} * s.channels + c);
+    }
+    return;
+  }
+  const std::uint32_t blocks = (s.channels + layout.channel_group - 1) / layout.channel_group;
+  tile.panels = (s.kernels + 15) / 16;
+  const std::size_t panel_floats = std::size_t{taps} * s.channels * kFloatPanel;
+  tile.floats.resize(tile.panels * panel_floats);
+  tile.ranges.resize(std::size_t{tile.panels} * blocks * taps);
+  pool.parallel_for(tile.panels, [&](std::size_t panel) {
+    const std::uint32_t kernels = std::min<std::uint32_t>(
+        kFloatPanel, s.kernels - static_cast<std::uint32_t>(panel) * kFloatPanel);
+    const std::uint8_t* from = in + panel * panel_floats * element;
+    float* to = tile.floats.data() + panel * panel_floats;
+    std::vector<float> row(layout.channel_group);
+    for (std::uint32_t block = 0; block < blocks; ++block) {
+      const std::uint32_t wide =
+          std::min(layout.channel_group, s.channels - block * layout.channel_group);
+      for (std::uint32_t tap = 0; tap < taps; ++tap, to += std::size_t{wide} * kFloatPanel) {
+        for (std::uint32_t o = 0; o < kernels; ++o, from += wide * element) {
+          decode_floats(s.precision, from, wide, row.data());
+          for (std::uint32_t i = 0; i < wide; ++i) to[i * kFloatPanel + o] = row[i];
+        }
+        tile.ranges[(panel * blocks + block) * taps + tap] =
+            float_range({to, std::size_t{wide} * kFloatPanel});
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void decode_floats(Precision precision, const std::uint8_t* in, std::size_t count, float* out) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (precision == Precision::tf32) {
+      float value;
+      std::memcpy(&value, in + i * 4, 4);
+      out[i] = round_to_tf32(value);
+    } else {
+      std::uint16_t half;
+      std::memcpy(&half, in + i * 2, 2);
+      out[i] = precision == Precision::fp16 ? fp16_to_float(half) : bf16_to_float(half);
+    }
+  }
+}
+
 WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool) {
   const ConvShape& s = c.shape;
-  WeightTile tile{s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise, 0, {}, {}};
+  WeightTile tile{s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise,
+                  0, {}, {}, {}, {}};
   std::span<std::byte> view = space.resolve(c.weights, c.weight_bytes);
   std::vector<std::byte> scratch;
   if (view.empty()) {
@@ -175,7 +316,18 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
     read_or_fault(space, c.weights, scratch.data(), scratch.size(), "CNA.DCOMP_ADDR0");
     view = scratch;
   }
+  if (is_float(s.precision)) {
+    pack_floats(s, reinterpret_cast<const std::uint8_t*>(view.data()), pool, tile);
+    return tile;
+  }
   const std::int8_t* in = reinterpret_cast<const std::int8_t*>(view.data());
+  std::vector<std::int8_t> expanded;
+  if (s.precision == Precision::int4) {
+    expanded.resize(view.size() * 2);
+    expand_int4(reinterpret_cast<const std::uint8_t*>(view.data()), expanded.size(),
+                expanded.data());
+    in = expanded.data();
+  }
   if (s.depthwise) {
     pack_depthwise(s, in, tile);
     return tile;

@@ -72,7 +72,7 @@ std::vector<std::uint64_t> program(std::uint32_t size, std::uint32_t first, std:
   s.write(rd::dpu::WDMA_SIZE_0{.channel_wdma = size});
   s.write(rd::dpu::WDMA_SIZE_1{.height_wdma = rows, .width_wdma = 1});
   s.write(rd::dpu::EW_CFG::decode(0x383)).write(rd::dpu::OUT_CVT_SCALE{.out_cvt_scale = 1});
-  s.write(rd::dpu::SURFACE_ADD{.surf_add = rows * 8});
+  s.write(rd::dpu::SURFACE_ADD{.surf_add = size * 8});
   s.write(rd::dpu_rdma::RDMA_ERDMA_CFG{.erdma_disable = true});
   s.write(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG{.burst_len = 15, .mrdma_disable = true});
   if (s.size() % 2 != 0) s.word(0);

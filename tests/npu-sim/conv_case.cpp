@@ -129,7 +129,8 @@ std::vector<std::uint64_t> program(const ConvCase& c, std::uint32_t output_iova)
   dpu(0x4080, static_cast<std::uint32_t>(c.offset));
   dpu(0x4084, static_cast<std::uint16_t>(c.scale));
   dpu(0x4088, c.shift);
-  dpu(0x40C0, (wide ? 8 : 2) * ow * oh << 4);
+  // Atoms of a group of kernels: 32 of them, 64 for depthwise; 16 int8 or 4 int32 to an atom.
+  dpu(0x40C0, (c.depthwise ? 64u : 32u) / (wide ? 4u : 16u) * ow * oh << 4);
   dpu(0x40C4, 0);
   rdma(0x500C, ow - 1);
   rdma(0x5010, oh - 1);

@@ -195,7 +195,7 @@ TEST_F(CoreTest, WhatIsNotModelledStopsTheTaskByName) {
     std::uint16_t target, offset;
     std::uint32_t value;
     const char* where;
-  } cases[] = {{0x0201, 0x100C, 0x120, "CNA.CONV_CON1.in_precision"},
+  } cases[] = {{0x0201, 0x100C, 0x090, "CNA.CONV_CON1.in_precision"},
                {0x0201, 0x1100, 1, "CNA.DCOMP_CTRL.decomp_control"},
                {0x0201, 0x1040, 0x1B1, "CNA.CBUF_CON0.fc_data_bank"},
                {0x0201, 0x1014, 0x10000009, "CNA.CONV_CON3.nn_mode"},
