@@ -39,7 +39,7 @@ done
 
 heading "shellcheck"
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
-shellcheck -x "${scripts[@]}"
+shellcheck -x -S warning "${scripts[@]}"
 say "${#scripts[@]} scripts, no finding."
 
 if [[ -n $since ]]; then
