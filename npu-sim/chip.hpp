@@ -36,7 +36,7 @@ struct ChipOptions {
   unsigned cores = 3;    ///< 1 to 3
   unsigned threads = 0;  ///< host threads for the inner loops of all cores; 0: one per host CPU
   Quirks quirks;
-  /// Multiply-accumulates after which a task counts as one that never ends. The driver gives a job
+  /// Int8 multiply-accumulates (or work as long) after which a start counts as one that never ends. The driver gives a job
   /// 500 ms; at 1 GHz and 1024 MAC/cycle that is 5e11 [rocket_job.c; TRM].
   std::uint64_t task_mac_budget = 500'000'000'000;
 };

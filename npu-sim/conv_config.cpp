@@ -583,8 +583,14 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   const std::uint64_t positions = std::uint64_t{c.shape.out_width} * c.shape.out_height;
   const std::uint64_t per_position =
       products * (c.shape.depthwise ? c.shape.channels : c.shape.kernels);
-  c.macs = positions * per_position;
-  if (per_position > mac_budget / positions)
+  // In units of the int8 array's rate: the other types are slower, and a depthwise kernel keeps
+  // one of 32 rows busy [TRM rates; compute.md 1.4].
+  const std::uint64_t slowness = (c.shape.depthwise ? 32u : 1u) *
+                                 (c.shape.precision == Precision::tf32  ? 4u
+                                  : is_float(c.shape.precision)         ? 2u
+                                                                        : 1u);
+  c.macs = positions * per_position * slowness;
+  if (per_position > mac_budget / slowness / positions)
     hang("CORE.DATAOUT_SIZE_0",
          fmt::format("{} positions of {} products each are more than 500 ms allow", positions,
                      per_position));

@@ -156,7 +156,7 @@ struct ConvConfig {
   EwStage ew;
   OutCvt out_cvt;
 
-  std::uint64_t macs;  ///< multiply-accumulates of the task
+  std::uint64_t macs;  ///< multiply-accumulates of the task, weighted by the rate of their type
   OutputType out_type;
   std::uint32_t out_channels;      ///< real ones (ORIG_CHANNEL)
   std::uint64_t dst, dst_plane, dst_line;  ///< bytes
