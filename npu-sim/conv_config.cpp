@@ -5,27 +5,18 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <bit>
-#include <string>
 
 #include "npu-sim/fault.hpp"
 #include "npu-sim/float_types.hpp"
+#include "npu-sim/known_bits.hpp"
 #include "regdb/registers.hpp"
-#include "regdb/tables.hpp"
 
 namespace npu::sim {
 namespace {
 
 namespace rd = npu::regdb;
 using rd::Block;
-
-// The bits of each register that the model knows. Any other bit that is set stops the task:
-// the model never guesses silently.
-struct KnownBits {
-  std::uint16_t offset;
-  std::uint32_t mask;
-};
 
 constexpr std::uint32_t kAll = 0xFFFFFFFF;
 
@@ -119,39 +110,12 @@ constexpr KnownBits kRdma[] = {
     {rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset, kAll},
 };
 
-// Registers that no program needs to leave alone: tables and operands of bypassed units.
-bool ignored(Block block, std::uint32_t offset) {
-  if (block == Block::dpu)  // LUT and EW operands matter only where EW_CFG uses them
-    return offset >= rd::dpu::LUT_ACCESS_CFG::offset ||
-           (offset >= rd::dpu::EW_OP_VALUE_0::offset && offset <= rd::dpu::EW_OP_VALUE_7::offset);
-  return false;
+// LUT and EW operands matter only where EW_CFG uses them.
+bool dpu_operand(std::uint32_t offset) {
+  return offset >= rd::dpu::LUT_ACCESS_CFG::offset ||
+         (offset >= rd::dpu::EW_OP_VALUE_0::offset && offset <= rd::dpu::EW_OP_VALUE_7::offset);
 }
-
-template <std::size_t N, class Get>
-void check_known(Block block, const char* name, const KnownBits (&known)[N], Get get) {
-  for (const rd::RegisterInfo& info : rd::registers()) {
-    if (info.block != block || (info.offset & 0xFFF) <= 4 || ignored(block, info.offset)) continue;
-    std::uint32_t mask = 0;
-    for (const KnownBits& entry : known)
-      if (entry.offset == info.offset) mask = entry.mask;
-    const std::uint32_t unknown = get(info.offset) & ~mask;
-    if (unknown == 0) continue;
-    for (const rd::FieldInfo& field : info.fields) {
-      const std::uint32_t bits =
-          (field.high - field.low == 31 ? kAll : (1u << (field.high - field.low + 1)) - 1);
-      if (const std::uint32_t value = unknown >> field.low & bits; value != 0) {
-        std::string lower(field.name);
-        std::transform(lower.begin(), lower.end(), lower.begin(),
-                       [](unsigned char c) { return std::tolower(c); });
-        not_modelled(fmt::format("{}.{}.{}", name, info.name, lower), value);
-      }
-    }
-  }
-}
-
-void require(bool supported, const char* where, std::uint64_t value) {
-  if (!supported) not_modelled(where, value);
-}
+bool none(std::uint32_t) { return false; }
 
 constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt32 = 4, kFp32 = 5,
                         kInt4 = 6, kTf32 = 7;
@@ -552,15 +516,15 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c)
 
 ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
                             std::uint64_t mac_budget, const ChipOptions& options) {
-  check_known(Block::cna, "CNA", kCna, [&](std::uint32_t o) { return r.cna(o); });
-  check_known(Block::core, "CORE", kCore, [&](std::uint32_t o) { return r.core(o); });
-  check_known(Block::dpu, "DPU", kDpu, [&](std::uint32_t o) { return r.dpu(o); });
+  check_known(Block::cna, kCna, [&](std::uint32_t o) { return r.cna(o); }, none);
+  check_known(Block::core, kCore, [&](std::uint32_t o) { return r.core(o); }, none);
+  check_known(Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); }, dpu_operand);
 
   ConvConfig c{};
   read_cna(r, dma_base, c);
   read_core(r, c);
   if (r.rdma_enabled) {
-    check_known(Block::dpu_rdma, "DPU_RDMA", kRdma, [&](std::uint32_t o) { return r.rdma(o); });
+    check_known(Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
     const auto mode = rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::decode(
         r.rdma(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset));
     const auto ew = rd::dpu::EW_CFG::decode(r.dpu(rd::dpu::EW_CFG::offset));

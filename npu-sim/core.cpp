@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "npu-sim/fault.hpp"
+#include "npu-sim/pooling.hpp"
 #include "regdb/regcmd.hpp"
 #include "regdb/registers.hpp"
 
@@ -24,8 +25,10 @@ constexpr std::uint64_t kWordBudget = std::uint64_t{1} << 24;
 constexpr std::uint32_t kMacGatingReset = 0x07800800;  // [TRM]
 
 // Bit pairs of INTERRUPT_RAW_STATUS: group 0, then group 1.
-constexpr unsigned kFeatureBit = 0, kWeightBit = 2, kCscBit = 4, kCoreBit = 6, kDpuBit = 8;
+constexpr unsigned kFeatureBit = 0, kWeightBit = 2, kCscBit = 4, kCoreBit = 6, kDpuBit = 8,
+                   kPpuBit = 10;
 
+constexpr std::uint32_t kPool = rd::enable_mask::ppu | rd::enable_mask::ppu_rdma;
 constexpr std::uint32_t kConvolution =
     rd::enable_mask::cna | rd::enable_mask::core | rd::enable_mask::dpu;
 
@@ -218,6 +221,10 @@ void Core::enable_blocks(std::uint32_t mask) {
       (cna_.core_index() != index_ || core_.core_index() != index_))
     hang(cna_.core_index() != index_ ? "CNA.S_POINTER" : "CORE.S_POINTER",
          "bits 29:28 do not hold the index of this core (quirk core_index_in_s_pointer)");
+  if (mask == kPool) {
+    run_pool();
+    return;
+  }
   if ((mask & ~rd::enable_mask::dpu_rdma) != kConvolution)
     not_modelled("PC.OPERATION_ENABLE", mask);
 
@@ -236,6 +243,17 @@ void Core::enable_blocks(std::uint32_t mask) {
   core_.finish();
   dpu_.finish();
   if (rdma) dpu_rdma_.finish();
+}
+
+void Core::run_pool() {
+  const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
+  if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
+  macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_, pool_);
+  // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
+  // timeout although the output is right [notes pool-completion, HW].
+  done_bits_ |= 1u << (kPpuBit + ppu);
+  ppu_.finish();
+  ppu_rdma_.finish();
 }
 
 }  // namespace npu::sim

@@ -33,6 +33,7 @@ class Core {
   void start();
   bool run_program();
   void enable_blocks(std::uint32_t mask);
+  void run_pool();
   RegisterFile* block(std::uint32_t offset);
   const RegisterFile* block(std::uint32_t offset) const {
     return const_cast<Core*>(this)->block(offset);

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// PPU and PPU_RDMA: stand-alone pooling (enable word 0x60).
+#pragma once
+
+#include <cstdint>
+
+#include "npu-sim/address_space.hpp"
+#include "npu-sim/register_file.hpp"
+#include "npu-sim/thread_pool.hpp"
+
+namespace npu::sim {
+
+struct PoolRegisters {
+  const RegisterFile& ppu_file;
+  const RegisterFile& rdma_file;
+  unsigned ppu_group, rdma_group;
+  std::uint32_t ppu(std::uint32_t offset) const { return ppu_file.get(ppu_group, offset); }
+  std::uint32_t rdma(std::uint32_t offset) const { return rdma_file.get(rdma_group, offset); }
+};
+
+/// Max, min and average pooling of fp16 and int8 cubes; returns the work in window elements.
+/// Throws TaskFault; in that case nothing has been written.
+std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
+                          std::uint32_t dma_base, std::uint64_t budget, ThreadPool& pool);
+
+}  // namespace npu::sim
