@@ -29,6 +29,7 @@ constexpr unsigned kFeatureBit = 0, kWeightBit = 2, kCscBit = 4, kCoreBit = 6, k
                    kPpuBit = 10;
 
 constexpr std::uint32_t kPool = rd::enable_mask::ppu | rd::enable_mask::ppu_rdma;
+constexpr std::uint32_t kFlying = rd::enable_mask::dpu | rd::enable_mask::dpu_rdma;
 constexpr std::uint32_t kConvolution =
     rd::enable_mask::cna | rd::enable_mask::core | rd::enable_mask::dpu;
 
@@ -46,6 +47,7 @@ void Core::reset() {
   ddma_[0x10 / 4] = 0x0101;
   ddma_[0x30 / 4] = 0x100;
   cbuf_ = {};
+  lut_ = {};
   base_address_ = amounts_ = task_con_ = task_dma_base_ = tasks_done_ = 0;
   mask_ = kInterruptMaskReset;
   raw_status_ = 0;
@@ -85,8 +87,8 @@ std::uint32_t Core::read(std::uint32_t offset) const {
 }
 
 void Core::write(std::uint32_t offset, std::uint32_t value) {
-  if (RegisterFile* file = block(offset)) {
-    file->write(offset, value);
+  if (block(offset) != nullptr) {
+    write_block(offset, value);
   } else if (offset < 0x1000) {
     write_pc(offset, value);
   } else if (offset >> 12 == 8 && (offset & 0xFFF) < 0x100) {
@@ -108,6 +110,12 @@ void Core::write(std::uint32_t offset, std::uint32_t value) {
       hung_ = true;
     }
   }
+}
+
+void Core::write_block(std::uint32_t offset, std::uint32_t value) {
+  if (RegisterFile* file = block(offset)) file->write(offset, value);
+  if (offset == rd::dpu::LUT_ACCESS_CFG::offset) lut_.access_config(value);
+  if (offset == rd::dpu::LUT_ACCESS_DATA::offset) lut_.access_data(value);
 }
 
 void Core::write_pc(std::uint32_t offset, std::uint32_t value) {
@@ -202,7 +210,7 @@ bool Core::run_program() {
         case rd::Target::dpu_rdma:
         case rd::Target::ppu:
         case rd::Target::ppu_rdma:
-          if (RegisterFile* file = block(command.offset)) file->write(command.offset, command.value);
+          write_block(command.offset, command.value);
           break;
         case rd::Target::enable:
           enable_blocks(command.value);
@@ -223,6 +231,16 @@ void Core::enable_blocks(std::uint32_t mask) {
          "bits 29:28 do not hold the index of this core (quirk core_index_in_s_pointer)");
   if (mask == kPool) {
     run_pool();
+    return;
+  }
+  if (mask == kFlying) {
+    const unsigned dpu = dpu_.start(), rdma = dpu_rdma_.start();
+    if (!space_) dma_fault(FaultKind::dma_read, "DPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
+    macs_left_ -= run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_, macs_left_,
+                             pool_);
+    done_bits_ |= 1u << (kDpuBit + dpu);
+    dpu_.finish();
+    dpu_rdma_.finish();
     return;
   }
   if ((mask & ~rd::enable_mask::dpu_rdma) != kConvolution)

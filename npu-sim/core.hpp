@@ -9,6 +9,7 @@
 
 #include "npu-sim/chip.hpp"
 #include "npu-sim/convolution.hpp"
+#include "npu-sim/flying.hpp"
 #include "npu-sim/register_file.hpp"
 #include "npu-sim/thread_pool.hpp"
 
@@ -29,6 +30,7 @@ class Core {
   const std::optional<Fault>& fault() const { return fault_; }
 
  private:
+  void write_block(std::uint32_t offset, std::uint32_t value);
   void write_pc(std::uint32_t offset, std::uint32_t value);
   void start();
   bool run_program();
@@ -47,6 +49,7 @@ class Core {
   RegisterFile cna_, core_, dpu_, dpu_rdma_, ppu_, ppu_rdma_;
   std::array<std::uint32_t, 0x100 / 4> ddma_{}, sdma_{};
   Cbuf cbuf_;
+  Lut lut_;
 
   // PC
   std::uint32_t base_address_ = 0;
