@@ -236,7 +236,7 @@ json parse_bounded(std::string_view text) {
     json value = json::parse(text, watch);
     if (too_deep) fail("nested too deeply");
     return value;
-  } catch (const json::parse_error& error) {
+  } catch (const json::exception& error) {  // syntax, or a number beyond double
     fail(error.what());
   }
 }

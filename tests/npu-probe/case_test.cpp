@@ -110,6 +110,7 @@ TEST_F(CaseTest, DamagedFilesAreRefused) {
   EXPECT_NE(with("case.json", ""), "");
   EXPECT_NE(with("case.json", "{"), "");
   EXPECT_NE(with("case.json", std::string(100000, '[')), "");
+  EXPECT_NE(with("case.json", "{\"format\": 1e7407}"), "");  // found by the fuzzer
   EXPECT_NE(with("regcmd.bin", "12345"), "");
   EXPECT_NE(with("regcmd.bin", slurp(mesa("add_14_32") / "regcmd.bin").substr(0, 1040)), "");
   EXPECT_NE(with("cpu-3.bin", "short"), "");
