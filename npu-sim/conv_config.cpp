@@ -432,7 +432,8 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   ew.line_stride = std::uint64_t{c.shape.out_width} * 16;
 }
 
-void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quirks,
+                 ConvConfig& c) {
   const auto mode = rd::dpu::FEATURE_MODE_CFG::decode(r.dpu(rd::dpu::FEATURE_MODE_CFG::offset));
   const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
   const auto width = rd::dpu::DATA_CUBE_WIDTH::decode(r.dpu(rd::dpu::DATA_CUBE_WIDTH::offset));
@@ -510,6 +511,18 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c)
   const std::uint32_t group = c.shape.depthwise ? layout.depthwise_group : layout.kernel_group;
   c.group_planes = group * bytes_of(c.out_type) / 16;
   c.dst_group = r.dpu(rd::dpu::SURFACE_ADD::offset) & ~0xFu;
+  c.written_planes = c.group_planes;
+  if (quirks.size_e_counts_surfaces) {
+    const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+    require(ow.size_e_0 == ow.size_e_1 && ow.size_e_0 == ow.size_e_2, "DPU.BS_OW_CFG.size_e_2",
+            ow.size_e_2);
+    c.written_planes = ow.size_e_0 + 1;
+    if (c.written_planes > c.group_planes)
+      hang("DPU.BS_OW_CFG.size_e_0",
+           fmt::format("the writer waits for {} surfaces of each group of kernels, which has {} "
+                       "(quirk size_e_counts_surfaces)",
+                       c.written_planes, c.group_planes));
+  }
 }
 
 }  // namespace
@@ -537,7 +550,7 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   read_bs(r, dma_base, c);
   read_bn(r, c);
   read_ew(r, dma_base, c);
-  read_output(r, dma_base, c);
+  read_output(r, dma_base, options.quirks, c);
 
   // 2^17 products of int8 reach the sign bit of an int32 sum; the chip's accumulator is wider
   // but its width is unpublished.

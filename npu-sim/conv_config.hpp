@@ -161,10 +161,11 @@ struct ConvConfig {
   std::uint32_t out_channels;      ///< real ones (ORIG_CHANNEL)
   std::uint64_t dst, dst_plane, dst_line;  ///< bytes
   /// The DPU writes the kernels in groups as wide as a weight block: planes lie dst_plane apart
-  /// inside a group, groups dst_group apart (SURFACE_ADD), and a group has SIZE_E + 1 planes
-  /// [inferred: explains SIZE_E and SURFACE_ADD in every program of compute.md 2.3, 2.4 and 3.1].
+  /// inside a group, groups dst_group apart (SURFACE_ADD), and SIZE_E + 1 planes of a group are
+  /// written [read off the sweeps of notes size-e-quirk; explains SIZE_E and SURFACE_ADD of every
+  /// program of compute.md 2.3, 2.4 and 3.1].
   std::uint64_t dst_group;
-  std::uint32_t group_planes;
+  std::uint32_t group_planes, written_planes;
 };
 
 /// Reads and checks the registers. Throws TaskFault for what the model does not implement, for

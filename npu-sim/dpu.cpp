@@ -82,6 +82,10 @@ void Dpu::resolve_output(const AddressSpace& space) {
   const std::size_t plane_bytes =
       (std::size_t{s.out_height} - 1) * config_.dst_line + std::size_t{s.out_width} * 16;
   for (std::uint32_t plane = 0; plane < plane_count; ++plane) {
+    if (plane % config_.group_planes >= config_.written_planes) {
+      planes_.push_back(nullptr);
+      continue;
+    }
     const std::uint64_t address = config_.dst + plane / config_.group_planes * config_.dst_group +
                                   plane % config_.group_planes * config_.dst_plane;
     const auto view = space.resolve(address, plane_bytes);
@@ -182,7 +186,7 @@ void Dpu::store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
       for (std::uint32_t i = 0; i < count; i += 4) {
         std::int32_t four[4] = {};
         std::memcpy(four, in + i, std::min(4u, count - i) * sizeof(std::int32_t));
-        std::memcpy(atom((channel + i) / 4, y, x), four, sizeof four);
+        put((channel + i) / 4, y, x, four);
       }
       continue;
     }
@@ -199,13 +203,13 @@ void Dpu::store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
       // Elements of the last atom beyond the real channels are written as 0 (OFFSET_PEND).
       std::int8_t out[kStrip] = {};
       for (std::uint32_t i = 0; i < count; ++i) out[i] = saturate<std::int8_t>(v[i]);
-      std::memcpy(atom(channel / 16, y, x), out, sizeof out);
+      put(channel / 16, y, x, out);
     } else if (config_.out_type == OutputType::int16) {
       for (std::uint32_t i = 0; i < count; i += 8) {
         std::int16_t eight[8] = {};
         for (std::uint32_t j = 0; j < std::min(8u, count - i); ++j)
           eight[j] = saturate<std::int16_t>(v[i + j]);
-        std::memcpy(atom((channel + i) / 8, y, x), eight, sizeof eight);
+        put((channel + i) / 8, y, x, eight);
       }
     } else {
       for (std::uint32_t i = 0; i < count; i += 4) {
@@ -217,7 +221,7 @@ void Dpu::store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
             std::memcpy(&four[j], &value, sizeof value);
           }
         }
-        std::memcpy(atom((channel + i) / 4, y, x), four, sizeof four);
+        put((channel + i) / 4, y, x, four);
       }
     }
   }
@@ -275,13 +279,13 @@ void Dpu::store_float(std::uint32_t y, std::uint32_t x, std::uint32_t first_chan
     std::copy_n(sums + (channel - first_channel), count, v);
     float_stages(y, x, channel, count, v);
     for (std::uint32_t i = 0; i < count; i += atom_channels_) {
-      std::uint8_t* out = atom((channel + i) / atom_channels_, y, x);
+      const std::uint32_t plane = (channel + i) / atom_channels_;
       if (config_.out_type == OutputType::fp16) {
         std::uint16_t eight[8];
         for (std::uint32_t j = 0; j < 8; ++j) eight[j] = i + j < count ? float_to_fp16(v[i + j]) : std::uint16_t{0};
-        std::memcpy(out, eight, sizeof eight);
+        put(plane, y, x, eight);
       } else {
-        std::memcpy(out, v + i, 16);  // lanes beyond the last channel are 0
+        put(plane, y, x, v + i);  // lanes beyond the last channel are 0
       }
     }
   }

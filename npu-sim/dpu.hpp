@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "npu-sim/address_space.hpp"
@@ -39,8 +40,10 @@ class Dpu {
   const std::uint8_t* operand(std::uint32_t channel, std::uint32_t y, std::uint32_t x) const;
   void stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
               std::int64_t* v) const;
-  std::uint8_t* atom(std::uint32_t plane, std::uint32_t y, std::uint32_t x) const {
-    return planes_[plane] + y * config_.dst_line + std::uint64_t{x} * 16;
+  // Writes the 16 bytes of an atom; planes that the chip leaves alone are null.
+  void put(std::uint32_t plane, std::uint32_t y, std::uint32_t x, const void* atom) const {
+    if (planes_[plane] != nullptr)
+      std::memcpy(planes_[plane] + y * config_.dst_line + std::uint64_t{x} * 16, atom, 16);
   }
 
   const ConvConfig& config_;

@@ -21,6 +21,10 @@ struct Quirks {
   /// DPU_RDMA enabled for a convolution whose main reader is neither disabled nor fed never ends
   /// [notes encodings/mrdma-trap.md, on a board].
   bool mrdma_trap = true;
+  /// SIZE_E + 1 is the number of surfaces that the DPU writes for each group of kernels: with fewer
+  /// than the group has, the rest stays unwritten; with more, the task never ends [notes
+  /// encodings/size-e-quirk.md and out-cvt-converter.md, HW sweeps; the rule is read off them].
+  bool size_e_counts_surfaces = true;
 };
 
 }  // namespace npu::sim

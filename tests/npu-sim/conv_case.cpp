@@ -116,7 +116,9 @@ std::vector<std::uint64_t> program(const ConvCase& c, std::uint32_t output_iova)
   dpu(0x403C, (c.out_channels - 1) << 16 | (out_padded - 1));
   dpu(0x4040, c.relu ? 0x20110 : 0x20150);
   for (std::uint16_t o : {0x4044, 0x4048, 0x404C}) dpu(o, 0);
-  dpu(0x4050, wide ? 0x7FC : 0x124);
+  const std::uint32_t surfaces = (c.depthwise ? 64u : 32u) / (wide ? 4u : 16u);  // of a group
+  const std::uint32_t size_e = c.size_e < 0 ? surfaces - 1 : static_cast<std::uint32_t>(c.size_e);
+  dpu(0x4050, size_e << 8 | size_e << 5 | size_e << 2);
   dpu(0x4054, static_cast<std::uint16_t>(c.ow_op));
   dpu(0x4058, out_padded - 1);
   dpu(0x405C, (oh - 1) << 16 | (ow - 1));
@@ -129,8 +131,7 @@ std::vector<std::uint64_t> program(const ConvCase& c, std::uint32_t output_iova)
   dpu(0x4080, static_cast<std::uint32_t>(c.offset));
   dpu(0x4084, static_cast<std::uint16_t>(c.scale));
   dpu(0x4088, c.shift);
-  // Atoms of a group of kernels: 32 of them, 64 for depthwise; 16 int8 or 4 int32 to an atom.
-  dpu(0x40C0, (c.depthwise ? 64u : 32u) / (wide ? 4u : 16u) * ow * oh << 4);
+  dpu(0x40C0, surfaces * ow * oh << 4);
   dpu(0x40C4, 0);
   rdma(0x500C, ow - 1);
   rdma(0x5010, oh - 1);

@@ -31,6 +31,7 @@ struct ConvCase {
   std::uint32_t shift = 0;
   std::uint32_t out_precision = 0;  // 0 int8, 4 int32, 5 fp32
   bool weight_reuse = false, data_reuse = false;
+  int size_e = -1;  // surfaces of a kernel group less one; -1: all of them
 
   std::uint32_t out_width() const {
     return (in_width + pad_left + pad_right - (kernel_width - 1) * dilation - 1) / stride + 1;
