@@ -49,14 +49,17 @@ class Ladder {
       } catch (const RungSkip& skip) {
         r.detail = skip.why;
       } catch (const RungFailure& failure) {
-        r = {.name = name, .state = RungState::fail, .detail = failure.detail,
+        r = {.name = name,
+             .state = RungState::fail,
+             .detail = failure.detail,
              .remedy = failure.remedy.empty() ? remedy : failure.remedy};
       } catch (const Error& error) {
         r = {.name = name, .state = RungState::fail, .detail = error.what(), .remedy = remedy};
         last_error_ = error.code();
       }
       r.milliseconds =
-          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+              .count();
       if (r.state == RungState::fail && essential) blocked_by_ = name;
     }
     if (progress_) progress_(r);
@@ -108,19 +111,21 @@ void expect_gemm(std::span<device::Device* const> devices, const GemmShape& s, s
 }
 
 void check_buffers(device::Device& device) {
-  for (const std::size_t bytes : {std::size_t{1}, std::size_t{4096}, std::size_t{100'000}, std::size_t{4} << 20}) {
+  for (const std::size_t bytes :
+       {std::size_t{1}, std::size_t{4096}, std::size_t{100'000}, std::size_t{4} << 20}) {
     device::Buffer buffer = device.create_buffer(bytes);
     const auto host = buffer.host();
     if (buffer.iova() % 4096 != 0)
-      throw RungFailure{fmt::format("IOVA {:#x} of a {} byte buffer is not page aligned",
-                                    buffer.iova(), bytes),
-                        ""};
+      throw RungFailure{
+          fmt::format("IOVA {:#x} of a {} byte buffer is not page aligned", buffer.iova(), bytes),
+          ""};
     for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::byte>(i * 7);
     device.fini(buffer);
     device.prep(buffer, std::chrono::seconds(5));
     for (std::size_t i = 0; i < host.size(); ++i)
       if (host[i] != static_cast<std::byte>(i * 7))
-        throw RungFailure{fmt::format("byte {} of a {} byte buffer changed by itself", i, bytes), ""};
+        throw RungFailure{fmt::format("byte {} of a {} byte buffer changed by itself", i, bytes),
+                          ""};
   }
 }
 
@@ -166,7 +171,8 @@ std::string two_jobs(device::Device& device) {
   device.prep(second.c, std::chrono::seconds(60));
   device.prep(first.c, std::chrono::seconds(60));
   if (!first.correct() || !second.correct())
-    throw RungFailure{fmt::format("the {} job left a wrong result", first.correct() ? "second" : "first"), ""};
+    throw RungFailure{
+        fmt::format("the {} job left a wrong result", first.correct() ? "second" : "first"), ""};
   return "both results exact";
 }
 
@@ -233,26 +239,31 @@ void climb(Ladder& l) {
          });
   l.rung("gemm grid", "note the shape and file a report with `npu-probe run gemm --check --json`",
          false, [&] {
-           const GemmShape shapes[] = {{1, 1, 1},      {4, 32, 32},   {5, 33, 17},    {31, 64, 100},
-                                       {128, 96, 256}, {7, 250, 511}, {300, 40, 1024}, {64, 512, 64}};
+           const GemmShape shapes[] = {{1, 1, 1},       {4, 32, 32},    {5, 33, 17},
+                                       {31, 64, 100},   {128, 96, 256}, {7, 250, 511},
+                                       {300, 40, 1024}, {64, 512, 64}};
            std::uint32_t seed = 2;
            for (const GemmShape& s : shapes) gemm(s, seed++);
            return fmt::format("{} shapes, bit-exact", std::size(shapes));
          });
-  l.rung("three cores", "a core does not answer: look for three \"Rockchip NPU core\" lines in the "
-         "kernel log", false, [&] {
+  l.rung("three cores",
+         "a core does not answer: look for three \"Rockchip NPU core\" lines in the "
+         "kernel log",
+         false, [&] {
            const auto second = device().open_another(), third = device().open_another();
            device::Device* const all[] = {l.device.get(), second.get(), third.get()};
            expect_gemm(all, {96, 384, 256}, 20);
            return std::string("three files at once, bit-exact");
          });
-  l.rung("two jobs in one submit", "jobs of one submit disturb each other: check the kernel version",
-         false, [&] { return two_jobs(device()); });
+  l.rung("two jobs in one submit",
+         "jobs of one submit disturb each other: check the kernel version", false,
+         [&] { return two_jobs(device()); });
   l.rung("error recovery", "the core does not come back after a fault: reload the rocket module",
          false, [&] {
            if (l.report.device != "sim" && !l.options().allow_faults)
-             throw RungSkip{"a fault on a real NPU costs a 500 ms timeout and repeated ones have "
-                            "corrupted 6.18 kernels; use --allow-faults"};
+             throw RungSkip{
+                 "a fault on a real NPU costs a 500 ms timeout and repeated ones have "
+                 "corrupted 6.18 kernels; use --allow-faults"};
            return recovery(device());
          });
 }
@@ -260,9 +271,8 @@ void climb(Ladder& l) {
 }  // namespace
 
 bool BringupReport::passed() const {
-  return opened && std::none_of(rungs.begin(), rungs.end(), [](const RungResult& r) {
-           return r.state == RungState::fail;
-         });
+  return opened && std::none_of(rungs.begin(), rungs.end(),
+                                [](const RungResult& r) { return r.state == RungState::fail; });
 }
 
 BringupReport bringup(const BringupOptions& options,

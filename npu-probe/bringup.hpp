@@ -13,8 +13,8 @@ enum class RungState { pass, fail, skip };
 struct RungResult {
   std::string name;
   RungState state = RungState::skip;
-  std::string detail;   ///< what was seen, or why it was skipped
-  std::string remedy;   ///< after a failure
+  std::string detail;  ///< what was seen, or why it was skipped
+  std::string remedy;  ///< after a failure
   double milliseconds = 0;
 };
 

@@ -24,9 +24,10 @@ const char* name(RungState state) {
 }
 
 void print(std::ostream& out, const RungResult& r, bool colour) {
-  const char* on = !colour ? "" : r.state == RungState::pass ? "\x1b[32m"
-                              : r.state == RungState::fail  ? "\x1b[31m"
-                                                            : "\x1b[33m";
+  const char* on = !colour                      ? ""
+                   : r.state == RungState::pass ? "\x1b[32m"
+                   : r.state == RungState::fail ? "\x1b[31m"
+                                                : "\x1b[33m";
   fmt::print(out, "{}{}{}  {:<24} {:>9.2f} ms  {}\n", on, name(r.state), colour ? "\x1b[0m" : "",
              r.name, r.milliseconds, r.detail);
   if (!r.remedy.empty()) fmt::print(out, "      -> {}\n", r.remedy);
@@ -70,8 +71,9 @@ void add_bringup(CLI::App& app, Io& io) {
   sub->add_flag("--allow-faults", options->allow_faults,
                 "provoke a fault on a real NPU too (the simulated one always gets it)");
   sub->add_flag("--json", *as_json, "print JSON only");
-  sub->footer("Exit 0 if no rung failed, 1 if one did, 3 if the device cannot be opened.\n"
-              "Example: npu-probe bringup --device rocket");
+  sub->footer(
+      "Exit 0 if no rung failed, 1 if one did, 3 if the device cannot be opened.\n"
+      "Example: npu-probe bringup --device rocket");
   sub->callback([options, as_json, &io] { run_bringup(*options, *as_json, io); });
 }
 

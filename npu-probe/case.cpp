@@ -18,9 +18,9 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxJsonBytes = 64u << 20;
 constexpr std::size_t kMaxJsonDepth = 32;
-constexpr std::size_t kMaxItems = 1u << 16;            // of any list
-constexpr std::uint64_t kMaxTensor = 256u << 20;       // elements
-constexpr std::uint64_t kMaxSubmitBytes = 1u << 30;    // all buffers of a submit
+constexpr std::size_t kMaxItems = 1u << 16;          // of any list
+constexpr std::uint64_t kMaxTensor = 256u << 20;     // elements
+constexpr std::uint64_t kMaxSubmitBytes = 1u << 30;  // all buffers of a submit
 constexpr std::uint64_t kPage = 4096;
 
 [[noreturn]] void fail(const std::string& what) {
@@ -149,8 +149,8 @@ void read_reference(const std::string& key, const Node& file, const FileReader& 
   const std::string name = file_name(file);
   std::vector<std::byte> bytes = read(name, tensor.elements());
   if (bytes.size() != tensor.elements())
-    throw Error(ErrorCode::bad_file, fmt::format("{}: {} bytes, but tensor {} has {} elements", name,
-                                                 bytes.size(), id, tensor.elements()));
+    throw Error(ErrorCode::bad_file, fmt::format("{}: {} bytes, but tensor {} has {} elements",
+                                                 name, bytes.size(), id, tensor.elements()));
   c.references[id] = std::move(bytes);
 }
 
@@ -162,10 +162,11 @@ void check_layout(const CaseSubmit& submit, const std::string& path) {
   for (std::size_t i = 0; i < sorted.size(); ++i) {
     const std::uint64_t end =
         sorted[i]->iova + (std::uint64_t{sorted[i]->size} + kPage - 1) / kPage * kPage;
-    const std::uint64_t limit = i + 1 < sorted.size() ? sorted[i + 1]->iova : std::uint64_t{1} << 32;
+    const std::uint64_t limit =
+        i + 1 < sorted.size() ? sorted[i + 1]->iova : std::uint64_t{1} << 32;
     if (end > limit)
-      fail(fmt::format("{}: buffer {} at {:#x} overlaps the next one or the end of the window", path,
-                       sorted[i]->handle, sorted[i]->iova));
+      fail(fmt::format("{}: buffer {} at {:#x} overlaps the next one or the end of the window",
+                       path, sorted[i]->handle, sorted[i]->iova));
   }
 }
 
@@ -276,8 +277,7 @@ Case parse_case(std::string_view text, const FileReader& read) {
   root["reference_files"].each_member(
       [&](const std::string& key, const Node& n) { read_reference(key, n, read, c); });
   c.regcmd = regdb::parse_regcmd_bytes(read("regcmd.bin", kMaxJsonBytes));
-  root["submits"].each(
-      [&](const Node& n) { c.submits.push_back(read_submit(n, read, c)); });
+  root["submits"].each([&](const Node& n) { c.submits.push_back(read_submit(n, read, c)); });
   root["checks"].each([&](const Node& n) {
     CaseCheck check{n["op"].id(), n["tensor"].id(), n["executor_sha256"].text()};
     (void)c.tensor(check.tensor);

@@ -79,7 +79,8 @@ struct Case {
 };
 
 /// Gives the bytes of a file of the case, at most `max_bytes`; throws bad_file.
-using FileReader = std::function<std::vector<std::byte>(const std::string& name, std::size_t max_bytes)>;
+using FileReader =
+    std::function<std::vector<std::byte>(const std::string& name, std::size_t max_bytes)>;
 
 /// Reads and checks everything: types, ranges, sizes, references between the parts, overlaps of
 /// buffers. Throws bad_file with a sentence that names the member at fault.

@@ -63,8 +63,7 @@ void decode(const DecodeOptions& o, Io& io) {
       const std::uint32_t key =
           std::uint32_t{decoded.command.target} << 16 | decoded.command.offset;
       const auto old = before.find(key);
-      const bool changed =
-          t == 0 || old == before.end() || old->second != decoded.command.value;
+      const bool changed = t == 0 || old == before.end() || old->second != decoded.command.value;
       now[key] = decoded.command.value;
       if (shown(decoded, o.block) && (changed || !o.only_changed)) {
         if (o.as_json) {

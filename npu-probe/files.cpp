@@ -32,8 +32,8 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t 
       throw Error(ErrorCode::bad_file, fmt::format("{}: damaged gzip data", path.string()));
     bytes.resize(at + static_cast<std::size_t>(got));
     if (bytes.size() > max_bytes)
-      throw Error(ErrorCode::bad_file,
-                  fmt::format("{}: holds more than the {} bytes expected", path.string(), max_bytes));
+      throw Error(ErrorCode::bad_file, fmt::format("{}: holds more than the {} bytes expected",
+                                                   path.string(), max_bytes));
     if (got == 0) break;
   }
   int status = Z_OK;

@@ -15,11 +15,11 @@ namespace npu::probe {
 /// 5 device fault or timeout.
 struct Io {
   std::istream& in;
-  std::ostream& out;   ///< results
-  std::ostream& err;   ///< messages and progress
+  std::ostream& out;  ///< results
+  std::ostream& err;  ///< messages and progress
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int status = 0;      ///< set by the subcommand that ran
+  int status = 0;  ///< set by the subcommand that ran
 
   /// "auto" (a terminal and no NO_COLOR), "always" or "never".
   bool colour(const std::string& when) const;

@@ -162,8 +162,7 @@ class Session {
     std::vector<device::Job> out;
     for (const CaseJob& job : jobs) {
       device::Job j;
-      for (const CaseTask& task : job.tasks)
-        j.tasks.push_back({relocate(task.regcmd), task.count});
+      for (const CaseTask& task : job.tasks) j.tasks.push_back({relocate(task.regcmd), task.count});
       // The kernel silently drops a job that names a buffer twice, as some recorded jobs do.
       for (const std::uint32_t handle : job.out) add_once(j.out_handles, buffer(handle).handle());
       for (const std::uint32_t handle : job.in) {
@@ -194,8 +193,7 @@ class Session {
     const CaseBo* ends_here = nullptr;
     for (const CaseBo& bo : submit_.bos) {
       const std::uint64_t end = bo.iova + (std::uint64_t{bo.size} + kPage - 1) / kPage * kPage;
-      if (iova >= bo.iova && iova < end)
-        return buffers_.at(bo.handle).iova() + (iova - bo.iova);
+      if (iova >= bo.iova && iova < end) return buffers_.at(bo.handle).iova() + (iova - bo.iova);
       if (iova == end) ends_here = &bo;
     }
     if (ends_here != nullptr)
@@ -206,8 +204,8 @@ class Session {
   void write_program(const CaseTask& task) {
     const CaseBo* home = nullptr;
     for (const CaseBo& bo : submit_.bos)
-      if (task.regcmd >= bo.iova &&
-          std::uint64_t{task.regcmd} + std::uint64_t{task.count} * 8 <= std::uint64_t{bo.iova} + bo.size)
+      if (task.regcmd >= bo.iova && std::uint64_t{task.regcmd} + std::uint64_t{task.count} * 8 <=
+                                        std::uint64_t{bo.iova} + bo.size)
         home = &bo;
     if (home == nullptr)
       bad_case(fmt::format("the program at {:#x} with {} words lies in no buffer", task.regcmd,
@@ -217,8 +215,7 @@ class Session {
       std::uint64_t word = case_.regcmd[task.first_word + i];
       rd::Regcmd command = rd::Regcmd::unpack(word);
       const auto block = rd::block_of_target(command.target);
-      const rd::RegisterInfo* reg =
-          block ? rd::find_register(*block, command.offset) : nullptr;
+      const rd::RegisterInfo* reg = block ? rd::find_register(*block, command.offset) : nullptr;
       if (reg != nullptr &&
           std::any_of(reg->fields.begin(), reg->fields.end(),
                       [](const rd::FieldInfo& f) { return f.encoding == rd::Encoding::address; })) {

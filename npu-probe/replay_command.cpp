@@ -72,12 +72,12 @@ void print(std::ostream& out, const CaseResult& r, bool quiet) {
     for (const OperatorResult& op : r.operators)
       fmt::print(out, "  op {:>3}  {:<32} {:>8} elements  equal {:.6f}  max diff {}  executor {}\n",
                  op.op, op.what, op.elements,
-                 static_cast<double>(op.equal) / static_cast<double>(std::max<std::uint64_t>(1, op.elements)),
+                 static_cast<double>(op.equal) /
+                     static_cast<double>(std::max<std::uint64_t>(1, op.elements)),
                  op.max_abs_diff, op.executor_equal ? "equal" : "differs");
   fmt::print(out, "  {}  {} operators, {} elements, equal {:.6f}, max diff {}{}\n",
              r.match() ? "MATCH" : "DIFFERS", r.operators.size(), r.elements(), r.equal_share(),
-             r.max_abs_diff(),
-             r.agrees_with_cpu ? "" : " (not expected to agree with the CPU)");
+             r.max_abs_diff(), r.agrees_with_cpu ? "" : " (not expected to agree with the CPU)");
 }
 
 void replay(const Options& o, Io& io) {
@@ -103,18 +103,21 @@ void replay(const Options& o, Io& io) {
       if (io.err_is_terminal) io.err << "\r\x1b[K" << std::flush;
       worst = std::max(worst, exit_code(error.code()));
       if (o.as_json)
-        cases.push_back({{"name", label(dirs[i])},
-                         {"match", false},
-                         {"error",
-                          {{"code", std::string(to_string(error.code()))},
-                           {"message", error.what()}}}});
+        cases.push_back(
+            {{"name", label(dirs[i])},
+             {"match", false},
+             {"error",
+              {{"code", std::string(to_string(error.code()))}, {"message", error.what()}}}});
       else
         fmt::print(io.out, "{}\n  ERROR  {}\n", label(dirs[i]), error.what());
     }
   }
   if (o.as_json) {
-    const json report = {{"cases", std::move(cases)}, {"matched", matched}, {"total", dirs.size()},
-                         {"device", device->info().backend}, {"chained", o.chained}};
+    const json report = {{"cases", std::move(cases)},
+                         {"matched", matched},
+                         {"total", dirs.size()},
+                         {"device", device->info().backend},
+                         {"chained", o.chained}};
     io.out << report.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
   } else {
     fmt::print(io.out, "{} of {} cases match (device {}{})\n", matched, dirs.size(),

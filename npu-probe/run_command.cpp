@@ -79,7 +79,8 @@ Outcome execute(const Options& o, std::span<device::Device* const> devices) {
         static_cast<float>(127.0 / (2 * 5476.0 * std::sqrt(static_cast<double>(k)))), 3);
     std::vector<std::int8_t> c(std::size_t{m} * n), want;
     kernels::gemm_i8i8(devices, o.shape, requant, bias, a, b, c, &out.stats);
-    if (o.check) kernels::ref_gemm_i8i8(o.shape, requant, bias, a, b, (want.resize(c.size()), want));
+    if (o.check)
+      kernels::ref_gemm_i8i8(o.shape, requant, bias, a, b, (want.resize(c.size()), want));
     finish(o, c, want, out);
   }
   return out;
@@ -90,7 +91,8 @@ std::uint64_t bytes_moved(const kernels::GemmStats& stats) {
 }
 
 void run_gemm(const Options& o, Io& io) {
-  const std::uint64_t largest = std::uint64_t{o.shape.m} * o.shape.k + std::uint64_t{o.shape.n} * o.shape.k +
+  const std::uint64_t largest = std::uint64_t{o.shape.m} * o.shape.k +
+                                std::uint64_t{o.shape.n} * o.shape.k +
                                 std::uint64_t{o.shape.m} * o.shape.n * 4;
   if (largest > std::uint64_t{1} << 31)
     throw Error(ErrorCode::invalid_argument,
@@ -135,8 +137,9 @@ void run_gemm(const Options& o, Io& io) {
                r.stats.tasks, r.stats.regcmd_words, bytes_moved(r.stats));
     fmt::print(io.out, "time {:.3f} ms ({})  checksum {:016x}\n", ms, provenance, r.checksum);
     if (r.checked)
-      fmt::print(io.out, "check {}\n",
-                 r.equal ? "PASS: equal to the CPU reference, bit for bit" : "FAIL: " + r.difference);
+      fmt::print(
+          io.out, "check {}\n",
+          r.equal ? "PASS: equal to the CPU reference, bit for bit" : "FAIL: " + r.difference);
   }
   io.status = r.equal ? 0 : 1;
 }

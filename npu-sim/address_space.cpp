@@ -17,9 +17,9 @@ std::size_t round_to_pages(std::size_t bytes) {
 
 }  // namespace
 
-void AddressSpace::map(std::uint32_t iova, std::shared_ptr<std::byte[]> memory,
-                       std::size_t bytes) {
-  if (iova % kPageSize != 0 || bytes == 0 || bytes > kWindow || iova + round_to_pages(bytes) > kWindow)
+void AddressSpace::map(std::uint32_t iova, std::shared_ptr<std::byte[]> memory, std::size_t bytes) {
+  if (iova % kPageSize != 0 || bytes == 0 || bytes > kWindow ||
+      iova + round_to_pages(bytes) > kWindow)
     throw Error(ErrorCode::invalid_argument,
                 "cannot map " + std::to_string(bytes) + " bytes at IOVA " + std::to_string(iova) +
                     ": ranges are page aligned, not empty and end below 4 GiB");

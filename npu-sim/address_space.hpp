@@ -39,7 +39,8 @@ class AddressSpace {
   /// Copies across adjacent mappings. False, with `*fault_iova` set to the first address that is
   /// not mapped, if any byte is missing.
   bool read(std::uint64_t iova, void* out, std::size_t bytes, std::uint64_t* fault_iova) const;
-  bool write(std::uint64_t iova, const void* in, std::size_t bytes, std::uint64_t* fault_iova) const;
+  bool write(std::uint64_t iova, const void* in, std::size_t bytes,
+             std::uint64_t* fault_iova) const;
 
   /// Held for the length of a task.
   std::shared_lock<std::shared_mutex> lock() const { return std::shared_lock(mutex_); }

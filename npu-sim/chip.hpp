@@ -27,17 +27,17 @@ std::string_view to_string(FaultKind kind);
 /// A fault names the register (and field) that caused it, as "CNA.FEATURE_DATA_ADDR".
 struct Fault {
   FaultKind kind;
-  std::string where;         ///< BLOCK.REGISTER or BLOCK.REGISTER.field
-  std::string message;       ///< one sentence for people
-  std::uint64_t iova = 0;    ///< first bad address, for dma_read and dma_write
+  std::string where;       ///< BLOCK.REGISTER or BLOCK.REGISTER.field
+  std::string message;     ///< one sentence for people
+  std::uint64_t iova = 0;  ///< first bad address, for dma_read and dma_write
 };
 
 struct ChipOptions {
   unsigned cores = 3;    ///< 1 to 3
   unsigned threads = 0;  ///< host threads for the inner loops of all cores; 0: one per host CPU
   Quirks quirks;
-  /// Int8 multiply-accumulates (or work as long) after which a start counts as one that never ends. The driver gives a job
-  /// 500 ms; at 1 GHz and 1024 MAC/cycle that is 5e11 [rocket_job.c; TRM].
+  /// Int8 multiply-accumulates (or work as long) after which a start counts as one that never ends.
+  /// The driver gives a job 500 ms; at 1 GHz and 1024 MAC/cycle that is 5e11 [rocket_job.c; TRM].
   std::uint64_t task_mac_budget = 500'000'000'000;
 };
 

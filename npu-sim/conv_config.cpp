@@ -53,9 +53,9 @@ constexpr KnownBits kCna[] = {
 };
 
 constexpr KnownBits kCore[] = {
-    {rd::core::OPERATION_ENABLE::offset, kAll},  {rd::core::MAC_GATING::offset, kAll},
-    {rd::core::MISC_CFG::offset, 0x000FC703},    {rd::core::DATAOUT_SIZE_0::offset, kAll},
-    {rd::core::DATAOUT_SIZE_1::offset, kAll},    {rd::core::CLIP_TRUNCATE::offset, 0x5F},
+    {rd::core::OPERATION_ENABLE::offset, kAll}, {rd::core::MAC_GATING::offset, kAll},
+    {rd::core::MISC_CFG::offset, 0x000FC703},   {rd::core::DATAOUT_SIZE_0::offset, kAll},
+    {rd::core::DATAOUT_SIZE_1::offset, kAll},   {rd::core::CLIP_TRUNCATE::offset, 0x5F},
     {rd::core::UNDOC_3030::offset, kAll},  // other values changed nothing on a board [notes]
 };
 
@@ -195,13 +195,13 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
                                              cbuf.data_bank, cbuf.weight_bank));
 
   c.weights = std::uint64_t{dma_base} + r.cna(rd::cna::DCOMP_ADDR0::offset);
-  c.weight_bytes = std::uint64_t{s.kernel_width} * s.kernel_height * s.channels * s.kernels *
-                   layout.bits / 8;
+  c.weight_bytes =
+      std::uint64_t{s.kernel_width} * s.kernel_height * s.channels * s.kernels * layout.bits / 8;
   if (c.weight_bytes != r.cna(rd::cna::WEIGHT_SIZE0::offset))
-    bad_program("CNA.WEIGHT_SIZE0", fmt::format("{} bytes, but {} kernels of {}x{}x{} are {}",
-                                                r.cna(rd::cna::WEIGHT_SIZE0::offset), s.kernels,
-                                                s.kernel_height, s.kernel_width, s.channels,
-                                                c.weight_bytes));
+    bad_program("CNA.WEIGHT_SIZE0",
+                fmt::format("{} bytes, but {} kernels of {}x{}x{} are {}",
+                            r.cna(rd::cna::WEIGHT_SIZE0::offset), s.kernels, s.kernel_height,
+                            s.kernel_width, s.channels, c.weight_bytes));
   c.weight_reuse = cbuf.weight_reuse;
   c.data_reuse = cbuf.data_reuse;
 
@@ -256,9 +256,9 @@ void read_core(const BlockRegisters& r, ConvConfig& c) {
   c.shape.out_width = out0.dataout_width;
   c.shape.out_height = out0.dataout_height;
   if (size2.dataout_width != c.shape.out_width)
-    bad_program("CNA.DATA_SIZE2.dataout_width",
-                fmt::format("{}, but CORE.DATAOUT_SIZE_0 says {}", size2.dataout_width,
-                            c.shape.out_width));
+    bad_program(
+        "CNA.DATA_SIZE2.dataout_width",
+        fmt::format("{}, but CORE.DATAOUT_SIZE_0 says {}", size2.dataout_width, c.shape.out_width));
   if (size3.dataout_atomics != c.shape.out_width * c.shape.out_height)
     bad_program("CNA.DATA_SIZE3.dataout_atomics",
                 fmt::format("{}, but {} x {} positions are computed", size3.dataout_atomics,
@@ -309,8 +309,8 @@ void read_bs(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
     bs.relux = bs.relu && cfg.bs_relux_en;
     bs.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::BS_RELUX_CMP_VALUE::offset));
   }
-  bs.reads_stream = (bs.alu && bs.alu_from_memory) || (bs.mul && bs.mul_from_memory) ||
-                    bs.ow_from_memory;
+  bs.reads_stream =
+      (bs.alu && bs.alu_from_memory) || (bs.mul && bs.mul_from_memory) || bs.ow_from_memory;
   if (!bs.reads_stream) return;
   if (!r.rdma_enabled)
     hang("DPU.BS_CFG", "an operand comes from memory, but DPU_RDMA is not enabled");
@@ -411,7 +411,8 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
 
   ew.active = true;
   ew.convert = !cfg.ew_op_cvt_bypass;
-  const auto scale = rd::dpu::EW_CVT_SCALE_VALUE::decode(r.dpu(rd::dpu::EW_CVT_SCALE_VALUE::offset));
+  const auto scale =
+      rd::dpu::EW_CVT_SCALE_VALUE::decode(r.dpu(rd::dpu::EW_CVT_SCALE_VALUE::offset));
   ew.offset = static_cast<std::int32_t>(r.dpu(rd::dpu::EW_CVT_OFFSET_VALUE::offset));
   ew.scale = static_cast<std::int16_t>(scale.ew_op_cvt_scale);
   ew.shift = scale.ew_op_cvt_shift;
@@ -424,8 +425,7 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   // the rule is not known, so the model takes the plane pitch that the two bases show.
   const std::uint64_t src = r.rdma(rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset);
   const std::uint64_t odd = r.rdma(rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset);
-  if (odd <= src)
-    not_modelled("DPU_RDMA.RDMA_EW_BASE_ADDR.ew_base_addr", odd);
+  if (odd <= src) not_modelled("DPU_RDMA.RDMA_EW_BASE_ADDR.ew_base_addr", odd);
   ew.even_planes = dma_base + src;
   ew.odd_planes = dma_base + odd;
   ew.even_step = ew.odd_step = 2 * (odd - src);
@@ -438,7 +438,8 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
   const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
   const auto width = rd::dpu::DATA_CUBE_WIDTH::decode(r.dpu(rd::dpu::DATA_CUBE_WIDTH::offset));
   const auto height = rd::dpu::DATA_CUBE_HEIGHT::decode(r.dpu(rd::dpu::DATA_CUBE_HEIGHT::offset));
-  const auto channel = rd::dpu::DATA_CUBE_CHANNEL::decode(r.dpu(rd::dpu::DATA_CUBE_CHANNEL::offset));
+  const auto channel =
+      rd::dpu::DATA_CUBE_CHANNEL::decode(r.dpu(rd::dpu::DATA_CUBE_CHANNEL::offset));
   const auto notch =
       rd::dpu::DATA_CUBE_NOTCH_ADDR::decode(r.dpu(rd::dpu::DATA_CUBE_NOTCH_ADDR::offset));
   const auto scale = rd::dpu::OUT_CVT_SCALE::decode(r.dpu(rd::dpu::OUT_CVT_SCALE::offset));
@@ -480,9 +481,9 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
     default: not_modelled("DPU.DATA_FORMAT.out_precision", format.out_precision);
   }
   if (width.width != c.shape.out_width || height.height != c.shape.out_height)
-    bad_program("DPU.DATA_CUBE_WIDTH", fmt::format("{} x {}, but CORE.DATAOUT_SIZE_0 says {} x {}",
-                                                   width.width, height.height, c.shape.out_width,
-                                                   c.shape.out_height));
+    bad_program("DPU.DATA_CUBE_WIDTH",
+                fmt::format("{} x {}, but CORE.DATAOUT_SIZE_0 says {} x {}", width.width,
+                            height.height, c.shape.out_width, c.shape.out_height));
   if (channel.orig_channel > channel.channel)
     bad_program("DPU.DATA_CUBE_CHANNEL", "orig_channel is larger than channel");
   c.out_channels = channel.orig_channel;
@@ -492,7 +493,10 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
                             c.shape.channels));
   c.out_cvt = {static_cast<std::int16_t>(scale.out_cvt_scale),
                static_cast<std::int32_t>(r.dpu(rd::dpu::OUT_CVT_OFFSET::offset)),
-               shift.out_cvt_shift, shift.minus_exp, shift.cvt_type != 0, shift.cvt_round != 0};
+               shift.out_cvt_shift,
+               shift.minus_exp,
+               shift.cvt_type != 0,
+               shift.cvt_round != 0};
   if (floating && !c.out_cvt.add_first) {
     // Boards run scale 0 and 1 alike here; anything else is unknown [allbilly gemm.py; mtx512].
     require(c.out_cvt.scale == 0 || c.out_cvt.scale == 1, "DPU.OUT_CVT_SCALE.out_cvt_scale",
@@ -529,15 +533,19 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
 
 ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
                             std::uint64_t mac_budget, const ChipOptions& options) {
-  check_known(Block::cna, kCna, [&](std::uint32_t o) { return r.cna(o); }, none);
-  check_known(Block::core, kCore, [&](std::uint32_t o) { return r.core(o); }, none);
-  check_known(Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); }, dpu_operand);
+  check_known(
+      Block::cna, kCna, [&](std::uint32_t o) { return r.cna(o); }, none);
+  check_known(
+      Block::core, kCore, [&](std::uint32_t o) { return r.core(o); }, none);
+  check_known(
+      Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); }, dpu_operand);
 
   ConvConfig c{};
   read_cna(r, dma_base, c);
   read_core(r, c);
   if (r.rdma_enabled) {
-    check_known(Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
+    check_known(
+        Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
     const auto mode = rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::decode(
         r.rdma(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset));
     const auto ew = rd::dpu::EW_CFG::decode(r.dpu(rd::dpu::EW_CFG::offset));
@@ -556,16 +564,17 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   // but its width is unpublished.
   const std::uint64_t products = std::uint64_t{c.shape.kernel_width} * c.shape.kernel_height *
                                  (c.shape.depthwise ? 1 : c.shape.channels);
-  if (products >= 131072 && !is_float(c.shape.precision)) not_modelled("CNA.WEIGHT_SIZE1.weight_bytes_per_kernel", products);
+  if (products >= 131072 && !is_float(c.shape.precision))
+    not_modelled("CNA.WEIGHT_SIZE1.weight_bytes_per_kernel", products);
   const std::uint64_t positions = std::uint64_t{c.shape.out_width} * c.shape.out_height;
   const std::uint64_t per_position =
       products * (c.shape.depthwise ? c.shape.channels : c.shape.kernels);
   // In units of the int8 array's rate: the other types are slower, and a depthwise kernel keeps
   // one of 32 rows busy [TRM rates; compute.md 1.4].
-  const std::uint64_t slowness = (c.shape.depthwise ? 32u : 1u) *
-                                 (c.shape.precision == Precision::tf32  ? 4u
-                                  : is_float(c.shape.precision)         ? 2u
-                                                                        : 1u);
+  const std::uint64_t slowness =
+      (c.shape.depthwise ? 32u : 1u) * (c.shape.precision == Precision::tf32 ? 4u
+                                        : is_float(c.shape.precision)        ? 2u
+                                                                             : 1u);
   c.macs = positions * per_position * slowness;
   if (per_position > mac_budget / slowness / positions)
     hang("CORE.DATAOUT_SIZE_0",

@@ -57,14 +57,14 @@ constexpr PrecisionLayout layout_of(Precision p) {
 struct ConvShape {
   Precision precision;
   std::uint32_t in_width, in_height;
-  std::uint32_t channels;     ///< padded to whole atoms of 16 bytes
+  std::uint32_t channels;  ///< padded to whole atoms of 16 bytes
   std::uint32_t out_width, out_height;
-  std::uint32_t kernels;      ///< 1 for depthwise
+  std::uint32_t kernels;  ///< 1 for depthwise
   std::uint32_t kernel_width, kernel_height;
   std::uint32_t stride_x, stride_y;
   std::uint32_t dilation_x, dilation_y;
   std::uint32_t pad_left, pad_top;
-  std::uint32_t pad_value;    ///< PAD_CON1: its low element
+  std::uint32_t pad_value;  ///< PAD_CON1: its low element
   bool depthwise;
   bool operator==(const ConvShape&) const = default;
 };
@@ -102,16 +102,16 @@ struct BsStage {
   bool relu, relux;
   std::int32_t relux_max;
   bool reads_stream;
-  std::uint64_t stream;        ///< BRDMA address
-  bool stream_is_vector;       ///< DATA_USE 1: int32 per channel; else 64 bytes per 8 channels
-  bool ow_from_memory;         ///< per-channel CPEND operand
+  std::uint64_t stream;   ///< BRDMA address
+  bool stream_is_vector;  ///< DATA_USE 1: int32 per channel; else 64 bytes per 8 channels
+  bool ow_from_memory;    ///< per-channel CPEND operand
 };
 
 /// Operation of the element-wise unit, with the ALU's codes [TRM; notes, HW].
 enum class EwOp : std::uint8_t { max = 0, min = 1, add = 2, div = 3, minus = 4, mul = 16 };
 
 struct EwStage {
-  bool active;                ///< an operand per pixel is read
+  bool active;  ///< an operand per pixel is read
   EwOp op;
   std::uint32_t operand_bits;  ///< 8, 16 or 32
   std::int32_t offset, scale;
@@ -146,9 +146,9 @@ struct ConvConfig {
   std::uint64_t weight_bytes;
   bool weight_reuse, data_reuse;
 
-  bool add_ow;              ///< add ow_op * sum(input) to every kernel's sum
+  bool add_ow;  ///< add ow_op * sum(input) to every kernel's sum
   std::int32_t ow_op;
-  std::uint32_t truncate;   ///< CLIP_TRUNCATE
+  std::uint32_t truncate;  ///< CLIP_TRUNCATE
   bool truncate_half_up;
 
   BsStage bs;
@@ -158,7 +158,7 @@ struct ConvConfig {
 
   std::uint64_t macs;  ///< multiply-accumulates of the task, weighted by the rate of their type
   OutputType out_type;
-  std::uint32_t out_channels;      ///< real ones (ORIG_CHANNEL)
+  std::uint32_t out_channels;              ///< real ones (ORIG_CHANNEL)
   std::uint64_t dst, dst_plane, dst_line;  ///< bytes
   /// The DPU writes the kernels in groups as wide as a weight block: planes lie dst_plane apart
   /// inside a group, groups dst_group apart (SURFACE_ADD), and SIZE_E + 1 planes of a group are

@@ -125,10 +125,9 @@ void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& w
       std::fill(window.begin(), window.end(), 0);
       for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky) {
         for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
-          const std::uint8_t* in = tile.bytes.data() +
-                                   (y * s.stride_y + std::size_t{ky} * s.dilation_y) * row_bytes +
-                                   (std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x) *
-                                       s.channels;
+          const std::uint8_t* in =
+              tile.bytes.data() + (y * s.stride_y + std::size_t{ky} * s.dilation_y) * row_bytes +
+              (std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x) * s.channels;
           const std::int8_t* w =
               weights.packed.data() + (std::size_t{ky} * s.kernel_width + kx) * s.channels;
           for (std::uint32_t ch = 0; ch < s.channels; ++ch) {

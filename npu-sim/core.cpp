@@ -15,7 +15,7 @@ namespace {
 
 namespace rd = npu::regdb;
 
-constexpr std::uint32_t kVersion = 0x46495245;      // "FIRE", read on a board [rock5b]
+constexpr std::uint32_t kVersion = 0x46495245;          // "FIRE", read on a board [rock5b]
 constexpr std::uint32_t kInterruptMaskReset = 0x1FFFF;  // [TRM 36.4.3]
 constexpr std::uint32_t kInterruptBits = 0x1FFFF;
 constexpr std::uint32_t kIdleRawStatus = 0xC0000000;  // undocumented, read on boards [rock5b; wid]
@@ -193,8 +193,7 @@ bool Core::run_program() {
       });
       if (!ends) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", bad);
     }
-    if (count > words_left_)
-      hang("PC.TASK_CON.task_number", "the chain of programs does not end");
+    if (count > words_left_) hang("PC.TASK_CON.task_number", "the chain of programs does not end");
     words_left_ -= count;
     for (std::size_t i = 0; i < count; ++i) {
       const rd::Regcmd command = rd::Regcmd::unpack(chunk[i]);
@@ -209,12 +208,8 @@ bool Core::run_program() {
         case rd::Target::dpu:
         case rd::Target::dpu_rdma:
         case rd::Target::ppu:
-        case rd::Target::ppu_rdma:
-          write_block(command.offset, command.value);
-          break;
-        case rd::Target::enable:
-          enable_blocks(command.value);
-          return next_program_written_;
+        case rd::Target::ppu_rdma: write_block(command.offset, command.value); break;
+        case rd::Target::enable: enable_blocks(command.value); return next_program_written_;
         default: break;  // empty words, the 0x0041 marker, unknown targets: no effect
       }
     }
@@ -236,8 +231,8 @@ void Core::enable_blocks(std::uint32_t mask) {
   if (mask == kFlying) {
     const unsigned dpu = dpu_.start(), rdma = dpu_rdma_.start();
     if (!space_) dma_fault(FaultKind::dma_read, "DPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
-    macs_left_ -= run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_, macs_left_,
-                             pool_);
+    macs_left_ -=
+        run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_, macs_left_, pool_);
     done_bits_ |= 1u << (kDpuBit + dpu);
     dpu_.finish();
     dpu_rdma_.finish();
@@ -250,13 +245,17 @@ void Core::enable_blocks(std::uint32_t mask) {
   const BlockGroups groups{cna_.start(), core_.start(), dpu_.start(),
                            rdma ? dpu_rdma_.start() : 0u};
   if (!space_) dma_fault(FaultKind::dma_read, "CNA.FEATURE_DATA_ADDR", 0);
-  ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma}, *space_,
-                         task_dma_base_, macs_left_, options_, pool_};
+  ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma},
+                         *space_,
+                         task_dma_base_,
+                         macs_left_,
+                         options_,
+                         pool_};
   macs_left_ -= run_convolution(input, cbuf_);
 
   done_bits_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
-                 1u << (kCscBit + groups.cna) | 1u << (kCoreBit + groups.core) |
-                 1u << (kDpuBit + groups.dpu);
+                1u << (kCscBit + groups.cna) | 1u << (kCoreBit + groups.core) |
+                1u << (kDpuBit + groups.dpu);
   cna_.finish();
   core_.finish();
   dpu_.finish();
@@ -266,7 +265,8 @@ void Core::enable_blocks(std::uint32_t mask) {
 void Core::run_pool() {
   const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
   if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
-  macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_, pool_);
+  macs_left_ -=
+      run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_, pool_);
   // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
   // timeout although the output is right [notes pool-completion, HW].
   done_bits_ |= 1u << (kPpuBit + ppu);

@@ -60,7 +60,7 @@ class Core {
   std::uint32_t task_dma_base_ = 0;
   std::uint32_t tasks_done_ = 0;
   bool next_program_written_ = false;
-  std::uint32_t done_bits_ = 0;  // raised when all tasks of a start are done
+  std::uint32_t done_bits_ = 0;                   // raised when all tasks of a start are done
   std::uint64_t macs_left_ = 0, words_left_ = 0;  // of this start; an endless chain must end
 
   bool hung_ = false;

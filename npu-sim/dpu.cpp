@@ -18,12 +18,11 @@ namespace {
 constexpr std::uint32_t kStrip = 16;  // channels that pass the stages together
 
 const std::byte* stream(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
-                         std::vector<std::byte>& scratch, const char* where) {
+                        std::vector<std::byte>& scratch, const char* where) {
   if (const auto view = space.resolve(address, bytes); !view.empty()) return view.data();
   std::uint64_t bad = 0;
   scratch.resize(bytes);
-  if (!space.read(address, scratch.data(), bytes, &bad))
-    dma_fault(FaultKind::dma_read, where, bad);
+  if (!space.read(address, scratch.data(), bytes, &bad)) dma_fault(FaultKind::dma_read, where, bad);
   return scratch.data();
 }
 
@@ -160,9 +159,8 @@ void Dpu::stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::u
     for (std::uint32_t i = 0; i < count; ++i) {
       std::int64_t operand = e[i];
       if (ew.convert)
-        operand = ew.add_first
-                      ? round_shift((operand + ew.offset) * ew.scale, ew.shift, rule)
-                      : round_shift(operand * ew.scale, ew.shift, rule) + ew.offset;
+        operand = ew.add_first ? round_shift((operand + ew.offset) * ew.scale, ew.shift, rule)
+                               : round_shift(operand * ew.scale, ew.shift, rule) + ew.offset;
       v[i] = saturate<std::int32_t>(v[i] + operand);
     }
   }
@@ -227,8 +225,8 @@ void Dpu::store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
   }
 }
 
-void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel,
-                       std::uint32_t count, float* v) const {
+void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+                       float* v) const {
   const auto clip = [&](bool limited, std::int32_t limit) {
     for (std::uint32_t i = 0; i < count; ++i) v[i] = std::max(v[i], 0.0f);
     if (limited)
@@ -237,7 +235,8 @@ void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel,
   const BsStage& bs = config_.bs;
   if (bs.alu)
     for (std::uint32_t i = 0; i < count; ++i) {
-      const float a = std::bit_cast<float>(bs.alu_from_memory ? bias_[channel + i] : bs.alu_operand);
+      const float a =
+          std::bit_cast<float>(bs.alu_from_memory ? bias_[channel + i] : bs.alu_operand);
       v[i] = bs.alu_minus ? v[i] - a : v[i] + a;
     }
   if (bs.relu) clip(bs.relux, bs.relux_max);
@@ -282,7 +281,8 @@ void Dpu::store_float(std::uint32_t y, std::uint32_t x, std::uint32_t first_chan
       const std::uint32_t plane = (channel + i) / atom_channels_;
       if (config_.out_type == OutputType::fp16) {
         std::uint16_t eight[8];
-        for (std::uint32_t j = 0; j < 8; ++j) eight[j] = i + j < count ? float_to_fp16(v[i + j]) : std::uint16_t{0};
+        for (std::uint32_t j = 0; j < 8; ++j)
+          eight[j] = i + j < count ? float_to_fp16(v[i + j]) : std::uint16_t{0};
         put(plane, y, x, eight);
       } else {
         put(plane, y, x, v + i);  // lanes beyond the last channel are 0

@@ -48,12 +48,12 @@ class Dpu {
 
   const ConvConfig& config_;
   const Quirks& quirks_;
-  std::uint32_t atom_channels_;              // of an output atom
+  std::uint32_t atom_channels_;  // of an output atom
   bool add_window_ = false;
-  bool raw_ = false;                         // no stage does anything
+  bool raw_ = false;                           // no stage does anything
   std::vector<std::int32_t> bias_, mul_, ow_;  // per channel
-  std::vector<std::uint8_t*> planes_;        // of the output
-  std::vector<const std::uint8_t*> operand_;  // planes of the EW operand
+  std::vector<std::uint8_t*> planes_;          // of the output
+  std::vector<const std::uint8_t*> operand_;   // planes of the EW operand
 };
 
 }  // namespace npu::sim

@@ -17,7 +17,8 @@ std::string_view to_string(FaultKind kind) {
 }
 
 void not_modelled(const std::string& where, std::uint64_t value) {
-  throw TaskFault({FaultKind::not_modelled, where, fmt::format("not modelled: {}={}", where, value)});
+  throw TaskFault(
+      {FaultKind::not_modelled, where, fmt::format("not modelled: {}={}", where, value)});
 }
 
 void bad_program(const std::string& where, const std::string& why) {

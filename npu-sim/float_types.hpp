@@ -20,7 +20,7 @@ constexpr std::uint16_t float_to_fp16(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000);
   const std::uint32_t magnitude = bits & 0x7FFFFFFF;
-  if (magnitude > 0x7F800000) return static_cast<std::uint16_t>(sign | 0x7E00);  // NaN
+  if (magnitude > 0x7F800000) return static_cast<std::uint16_t>(sign | 0x7E00);   // NaN
   if (magnitude >= 0x477FF000) return static_cast<std::uint16_t>(sign | 0x7C00);  // 65520 and up
   if (magnitude >= 0x38800000) {
     // Normal: keep 10 bits, round to nearest even; a carry moves into the exponent as it should.
@@ -33,8 +33,8 @@ constexpr std::uint16_t float_to_fp16(float value) {
   const std::uint32_t shift = 126 - exponent;  // 14 to 24
   const std::uint32_t floor = mantissa >> shift;
   const std::uint32_t rest = mantissa & ((1u << shift) - 1), half = 1u << (shift - 1);
-  return static_cast<std::uint16_t>(
-      sign | (floor + (rest > half || (rest == half && (floor & 1) != 0))));
+  return static_cast<std::uint16_t>(sign |
+                                    (floor + (rest > half || (rest == half && (floor & 1) != 0))));
 }
 
 constexpr float bf16_to_float(std::uint16_t b) {
@@ -53,7 +53,7 @@ static_assert(float_to_fp16(1.0f) == 0x3C00 && fp16_to_float(0x3C00) == 1.0f);
 static_assert(float_to_fp16(65504.0f) == 0x7BFF && float_to_fp16(65520.0f) == 0x7C00);
 static_assert(float_to_fp16(0x1p-24f) == 1 && float_to_fp16(0x1p-25f) == 0);
 static_assert(float_to_fp16(0x1.8p-24f) == 2 && fp16_to_float(1) == 0x1p-24f);
-static_assert(float_to_fp16(1.0f + 0x1p-11f) == 0x3C00);   // tie to even
+static_assert(float_to_fp16(1.0f + 0x1p-11f) == 0x3C00);  // tie to even
 static_assert(float_to_fp16(1.0f + 0x3p-11f) == 0x3C02);
 
 }  // namespace npu::sim

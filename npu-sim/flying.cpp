@@ -229,24 +229,36 @@ OutputType output_type(std::uint32_t code, const FlyingConfig& c, bool to_fp16) 
       require(c.floating() && (to_fp16 || (c.ew && c.op == EwOp::div)),
               "DPU.DATA_FORMAT.out_precision", code);
       return OutputType::fp16;
-    case kFp32: require(c.floating() && !to_fp16, "DPU.DATA_FORMAT.out_precision", code); return OutputType::fp32;
-    case kInt8: require(c.type == kInt8, "DPU.DATA_FORMAT.out_precision", code); return OutputType::int8;
-    case kInt16: require(c.type == kInt16, "DPU.DATA_FORMAT.out_precision", code); return OutputType::int16;
-    case kInt32: require(c.type == kInt32, "DPU.DATA_FORMAT.out_precision", code); return OutputType::int32;
+    case kFp32:
+      require(c.floating() && !to_fp16, "DPU.DATA_FORMAT.out_precision", code);
+      return OutputType::fp32;
+    case kInt8:
+      require(c.type == kInt8, "DPU.DATA_FORMAT.out_precision", code);
+      return OutputType::int8;
+    case kInt16:
+      require(c.type == kInt16, "DPU.DATA_FORMAT.out_precision", code);
+      return OutputType::int16;
+    case kInt32:
+      require(c.type == kInt32, "DPU.DATA_FORMAT.out_precision", code);
+      return OutputType::int32;
     default: not_modelled("DPU.DATA_FORMAT.out_precision", code);
   }
 }
 
 FlyingConfig read_config(const FlyingRegisters& r, std::uint32_t dma_base) {
-  check_known(rd::Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); }, [](std::uint32_t o) {
-    return o >= rd::dpu::LUT_ACCESS_CFG::offset ||
-           (o >= rd::dpu::EW_OP_VALUE_0::offset && o <= rd::dpu::EW_OP_VALUE_7::offset);
-  });
-  check_known(rd::Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); },
-              [](std::uint32_t) { return false; });
+  check_known(
+      rd::Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); },
+      [](std::uint32_t o) {
+        return o >= rd::dpu::LUT_ACCESS_CFG::offset ||
+               (o >= rd::dpu::EW_OP_VALUE_0::offset && o <= rd::dpu::EW_OP_VALUE_7::offset);
+      });
+  check_known(
+      rd::Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); },
+      [](std::uint32_t) { return false; });
   const auto mode = rd::dpu::FEATURE_MODE_CFG::decode(r.dpu(rd::dpu::FEATURE_MODE_CFG::offset));
   const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
-  const auto channel = rd::dpu::DATA_CUBE_CHANNEL::decode(r.dpu(rd::dpu::DATA_CUBE_CHANNEL::offset));
+  const auto channel =
+      rd::dpu::DATA_CUBE_CHANNEL::decode(r.dpu(rd::dpu::DATA_CUBE_CHANNEL::offset));
   const auto notch =
       rd::dpu::DATA_CUBE_NOTCH_ADDR::decode(r.dpu(rd::dpu::DATA_CUBE_NOTCH_ADDR::offset));
   const auto scale = rd::dpu::OUT_CVT_SCALE::decode(r.dpu(rd::dpu::OUT_CVT_SCALE::offset));
@@ -270,14 +282,18 @@ FlyingConfig read_config(const FlyingRegisters& r, std::uint32_t dma_base) {
   if (rdma(rd::dpu_rdma::RDMA_DATA_CUBE_WIDTH::offset) != c.width ||
       rdma(rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT::offset) != c.height ||
       rdma(rd::dpu_rdma::RDMA_DATA_CUBE_CHANNEL::offset) != c.channels)
-    hang("DPU_RDMA.RDMA_DATA_CUBE_WIDTH", "the reader's cube is not the one that the DPU waits for");
+    hang("DPU_RDMA.RDMA_DATA_CUBE_WIDTH",
+         "the reader's cube is not the one that the DPU waits for");
   read_bn(r, c);
   read_ew(r, dma_base, c);
   read_reader(r, c);
   c.out_type = output_type(format.out_precision, c, scale.fp32tofp16_en);
   c.cvt = {static_cast<std::int16_t>(scale.out_cvt_scale),
            static_cast<std::int32_t>(r.dpu(rd::dpu::OUT_CVT_OFFSET::offset)),
-           shift.out_cvt_shift, shift.minus_exp, shift.cvt_type != 0, shift.cvt_round != 0};
+           shift.out_cvt_shift,
+           shift.minus_exp,
+           shift.cvt_type != 0,
+           shift.cvt_round != 0};
   if (c.floating() && !c.cvt.add_first)
     require((c.cvt.scale == 0 || c.cvt.scale == 1) && c.cvt.offset == 0,
             "DPU.OUT_CVT_SCALE.out_cvt_scale", static_cast<std::uint16_t>(c.cvt.scale));
@@ -298,8 +314,10 @@ std::int32_t look_up(const LutConfig& l, const Lut& lut, float scaled, float ind
   const int id = scaled < 0 ? 0 : 1;
   const auto& table = lut.table(static_cast<unsigned>(id));
   const double rounded = std::nearbyint(static_cast<double>(index));
-  const std::int64_t v = std::isnan(rounded) ? 0 : static_cast<std::int64_t>(
-      std::clamp(rounded, -2147483648.0, 2147483647.0));
+  const std::int64_t v =
+      std::isnan(rounded)
+          ? 0
+          : static_cast<std::int64_t>(std::clamp(rounded, -2147483648.0, 2147483647.0));
   const std::int64_t below = v - l.start[id], above = v - l.end[id];
   std::int64_t q;
   if (below < 0) {
@@ -434,7 +452,8 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
 
   std::vector<const std::uint8_t*> main, operand;
   std::vector<std::uint8_t*> targets;
-  const std::size_t target_bytes = (std::size_t{c.height} - 1) * c.dst_line + std::size_t{c.width} * 16;
+  const std::size_t target_bytes =
+      (std::size_t{c.height} - 1) * c.dst_line + std::size_t{c.width} * 16;
   for (std::uint32_t p = 0; p < in_planes; ++p) {
     main.push_back(reinterpret_cast<const std::uint8_t*>(
         plane_of(space, c.src + p * c.src_plane, positions * 16, FaultKind::dma_read,
@@ -447,10 +466,10 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
               .data()));
   }
   for (std::uint32_t p = 0; p < out_planes; ++p)
-    targets.push_back(reinterpret_cast<std::uint8_t*>(
-        plane_of(space, c.dst + p * c.dst_plane, target_bytes, FaultKind::dma_write,
-                 "DPU.DST_BASE_ADDR")
-            .data()));
+    targets.push_back(
+        reinterpret_cast<std::uint8_t*>(plane_of(space, c.dst + p * c.dst_plane, target_bytes,
+                                                 FaultKind::dma_write, "DPU.DST_BASE_ADDR")
+                                            .data()));
 
   // Made aside: the output may lie over an operand.
   std::vector<std::uint8_t> out(out_plane_bytes * out_planes);

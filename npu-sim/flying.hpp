@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// DPU and DPU_RDMA alone (enable word 0x18): element-wise operations and table look-ups on data that
-// come from memory instead of the MAC array.
+// DPU and DPU_RDMA alone (enable word 0x18): element-wise operations and table look-ups on data
+// that come from memory instead of the MAC array.
 #pragma once
 
 #include <array>

@@ -34,9 +34,9 @@ void check_known(regdb::Block block, const KnownBits (&known)[N], Get get, Ignor
         std::string lower(field.name);
         std::transform(lower.begin(), lower.end(), lower.begin(),
                        [](unsigned char c) { return std::tolower(c); });
-        not_modelled(std::string(regdb::info(block).name) + "." + std::string(info.name) + "." +
-                         lower,
-                     value);
+        not_modelled(
+            std::string(regdb::info(block).name) + "." + std::string(info.name) + "." + lower,
+            value);
       }
     }
   }

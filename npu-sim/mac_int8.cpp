@@ -62,16 +62,13 @@ HWY_INLINE void tile(const MacWindows& in, std::size_t first, const std::int8_t*
 void mac(const MacWindows& in, const std::int8_t* panel, const std::int32_t* init,
          std::int32_t* acc, std::size_t acc_stride) {
   std::size_t p = 0;
-  for (; p + kPixels <= in.count; p += kPixels)
-    tile<kPixels>(in, p, panel, init, acc, acc_stride);
+  for (; p + kPixels <= in.count; p += kPixels) tile<kPixels>(in, p, panel, init, acc, acc_stride);
   if constexpr (kPixels > 4)
     for (; p + 4 <= in.count; p += 4) tile<4>(in, p, panel, init, acc, acc_stride);
   for (; p < in.count; ++p) tile<1>(in, p, panel, init, acc, acc_stride);
 }
 
-MacLayout layout() {
-  return {static_cast<std::uint32_t>(kVectors * hn::Lanes(D32())), kInputXor};
-}
+MacLayout layout() { return {static_cast<std::uint32_t>(kVectors * hn::Lanes(D32())), kInputXor}; }
 
 }  // namespace npu::sim::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Registers and arithmetic as swept on a board [notes encodings/ppu-pooling.md, HW]: max and min are
-// exact; an average is the window's sum, padding included, times the two reciprocals of the
+// Registers and arithmetic as swept on a board [notes encodings/ppu-pooling.md, HW]: max and min
+// are exact; an average is the window's sum, padding included, times the two reciprocals of the
 // registers, over 2^32. Integers round half to even, which with a reciprocal that had to be cut
 // gives the rule that the notes describe (an exact half then lies just below it).
 #include "npu-sim/pooling.hpp"
@@ -67,12 +67,16 @@ struct PoolConfig {
 
 PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   const auto none = [](std::uint32_t) { return false; };
-  check_known(rd::Block::ppu, kPpu, [&](std::uint32_t o) { return r.ppu(o); }, none);
-  check_known(rd::Block::ppu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
+  check_known(
+      rd::Block::ppu, kPpu, [&](std::uint32_t o) { return r.ppu(o); }, none);
+  check_known(
+      rd::Block::ppu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
   const auto count = [](std::uint32_t value) { return (value & 0x1FFF) + 1; };
   const auto mode = rd::ppu::OPERATION_MODE_CFG::decode(r.ppu(rd::ppu::OPERATION_MODE_CFG::offset));
-  const auto kernel = rd::ppu::POOLING_KERNEL_CFG::decode(r.ppu(rd::ppu::POOLING_KERNEL_CFG::offset));
-  const auto pad = rd::ppu::POOLING_PADDING_CFG::decode(r.ppu(rd::ppu::POOLING_PADDING_CFG::offset));
+  const auto kernel =
+      rd::ppu::POOLING_KERNEL_CFG::decode(r.ppu(rd::ppu::POOLING_KERNEL_CFG::offset));
+  const auto pad =
+      rd::ppu::POOLING_PADDING_CFG::decode(r.ppu(rd::ppu::POOLING_PADDING_CFG::offset));
   const auto format = rd::ppu::DATA_FORMAT::decode(r.ppu(rd::ppu::DATA_FORMAT::offset));
   const std::uint32_t storage =
       rd::ppu_rdma::RDMA_DATA_FORMAT::decode(r.rdma(rd::ppu_rdma::RDMA_DATA_FORMAT::offset))
@@ -162,7 +166,8 @@ void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy,
       const std::int64_t y = std::int64_t{oy} * c.stride_y + ky - c.pad_top;
       const std::int64_t x = std::int64_t{ox} * c.stride_x + kx - c.pad_left;
       if (y < 0 || y >= c.in_height || x < 0 || x >= c.in_width) return nullptr;
-      return plane + static_cast<std::uint64_t>(y) * c.src_line + static_cast<std::uint64_t>(x) * 16;
+      return plane + static_cast<std::uint64_t>(y) * c.src_line +
+             static_cast<std::uint64_t>(x) * 16;
     };
     if (c.fp16) {
       std::uint16_t result[8];
@@ -195,11 +200,11 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
   // A thousandth of the MAC rate: the PPU takes a few elements a cycle.
   const std::uint64_t work = std::uint64_t{c.out_width} * c.out_height * planes * lanes *
                              c.kernel_width * c.kernel_height * 64;
-  if (work > budget)
-    hang("PPU.DATA_CUBE_OUT_WIDTH", "more windows than 500 ms allow");
+  if (work > budget) hang("PPU.DATA_CUBE_OUT_WIDTH", "more windows than 500 ms allow");
 
   // The output is made aside: it may lie over the input.
-  const std::size_t in_bytes = (std::size_t{c.in_height} - 1) * c.src_line + std::size_t{c.in_width} * 16;
+  const std::size_t in_bytes =
+      (std::size_t{c.in_height} - 1) * c.src_line + std::size_t{c.in_width} * 16;
   const std::size_t out_bytes = std::size_t{c.out_width} * c.out_height * 16;
   if (out_bytes * planes > kMaxOutputBytes)
     bad_program("PPU.DATA_CUBE_OUT_WIDTH", "an output of more than 512 MiB");

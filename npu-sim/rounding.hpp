@@ -14,8 +14,8 @@ namespace npu::sim {
 constexpr std::int64_t round_shift(std::int64_t value, std::uint32_t shift, TieRule rule) {
   if (shift == 0) return value;
   const std::int64_t floor = value >> shift;
-  const std::uint64_t rest = static_cast<std::uint64_t>(value) -
-                             (static_cast<std::uint64_t>(floor) << shift);
+  const std::uint64_t rest =
+      static_cast<std::uint64_t>(value) - (static_cast<std::uint64_t>(floor) << shift);
   const std::uint64_t half = std::uint64_t{1} << (shift - 1);
   if (rest != half) return floor + (rest > half);
   switch (rule) {

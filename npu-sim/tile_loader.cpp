@@ -43,7 +43,8 @@ void read_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y, s
   std::vector<std::uint8_t> scratch;
   for (std::size_t group = 0; group < position_bytes / kAtom; ++group) {
     const std::uint64_t address =
-        line + static_cast<std::uint64_t>(static_cast<std::int64_t>(group) * c.feature.plane_stride);
+        line +
+        static_cast<std::uint64_t>(static_cast<std::int64_t>(group) * c.feature.plane_stride);
     const std::span<std::byte> view = space.resolve(address, bytes);
     const std::uint8_t* from = reinterpret_cast<const std::uint8_t*>(view.data());
     if (view.empty()) {
@@ -83,8 +84,7 @@ void copy_integer_row(const ConvConfig& c, const AddressSpace& space, std::uint3
 void copy_pixel_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y,
                     std::uint32_t width, std::uint8_t input_xor, TieRule tie, std::uint8_t* row) {
   std::vector<std::uint8_t> pixels(width);
-  read_or_fault(space,
-                c.feature.address + static_cast<std::uint64_t>(y * c.feature.line_stride),
+  read_or_fault(space, c.feature.address + static_cast<std::uint64_t>(y * c.feature.line_stride),
                 pixels.data(), pixels.size(), "CNA.FEATURE_DATA_ADDR");
   const TieRule rule = c.feature.cvt_half_up ? TieRule::half_up : tie;
   for (std::uint32_t x = 0; x < width; ++x) {
@@ -226,9 +226,9 @@ void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, 
     for (std::uint32_t c = 0; c < s.channels; c += 32) {
       const std::uint32_t wide = std::min(32u, s.channels - c);
       for (std::uint32_t tap = 0; tap < taps; ++tap) {
-        const std::int8_t* from = block + (std::size_t{c} * taps + std::size_t{tap} * wide) *
-                                              block_kernels +
-                                  std::size_t{o - block_first} * wide;
+        const std::int8_t* from =
+            block + (std::size_t{c} * taps + std::size_t{tap} * wide) * block_kernels +
+            std::size_t{o - block_first} * wide;
         const std::size_t k = std::size_t{tap} * s.channels + c;
         std::int8_t* to = lane + k * width;
         for (std::uint32_t i = 0; i < wide; i += 4)
@@ -255,7 +255,8 @@ void pack_floats(const ConvShape& s, const std::uint8_t* in, ThreadPool& pool, W
     for (std::uint32_t c = 0; c < s.channels; c += layout.depthwise_group) {
       const std::uint32_t wide = std::min(layout.depthwise_group, s.channels - c);
       for (std::uint32_t tap = 0; tap < taps; ++tap, in += wide * element)
-        decode_floats(s.precision, in, wide, tile.floats.data() + std::size_t{tap} * s.channels + c);
+        decode_floats(s.precision, in, wide,
+                      tile.floats.data() + std::size_t{tap} * s.channels + c);
     }
     return;
   }
@@ -303,8 +304,9 @@ void decode_floats(Precision precision, const std::uint8_t* in, std::size_t coun
 
 WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool) {
   const ConvShape& s = c.shape;
-  WeightTile tile{s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise,
-                  0, {}, {}, {}, {}};
+  WeightTile tile{
+      s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise, 0, {},
+      {},          {},        {}};
   std::span<std::byte> view = space.resolve(c.weights, c.weight_bytes);
   std::vector<std::byte> scratch;
   if (view.empty()) {

@@ -15,17 +15,17 @@ namespace npu::regdb {
 
 struct DecodedField {
   const FieldInfo* info;
-  std::uint32_t bits;         ///< as they stand in the register
-  std::int64_t value;         ///< in the field's own terms: counts, signed numbers, addresses
-  std::string_view label;     ///< name of an enum's value, or empty
+  std::uint32_t bits;      ///< as they stand in the register
+  std::int64_t value;      ///< in the field's own terms: counts, signed numbers, addresses
+  std::string_view label;  ///< name of an enum's value, or empty
 };
 
 /// One word. `reg` is nullptr for control words (empty, marker) and for unknown registers.
 struct DecodedWord {
   std::uint64_t word;
   Regcmd command;
-  std::string block;     ///< "CNA", "ENABLE", "MARKER", "EMPTY" or "0x1234" (unknown target)
-  std::string name;      ///< register name, or "0x1098" (unknown register)
+  std::string block;  ///< "CNA", "ENABLE", "MARKER", "EMPTY" or "0x1234" (unknown target)
+  std::string name;   ///< register name, or "0x1098" (unknown register)
   const RegisterInfo* reg;
   std::vector<DecodedField> fields;  ///< without reserved fields that are 0
 };

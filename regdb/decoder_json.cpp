@@ -182,8 +182,9 @@ std::uint64_t word_from_json(const json& object, std::size_t index) {
     return *word;
   }
   if (!target || !offset || !value)
-    fail(index, "needs \"word\", or \"target\", \"offset\" and \"value\", or \"block\", "
-                "\"register\" and \"fields\"");
+    fail(index,
+         "needs \"word\", or \"target\", \"offset\" and \"value\", or \"block\", "
+         "\"register\" and \"fields\"");
   return Regcmd{static_cast<std::uint16_t>(*target), static_cast<std::uint32_t>(*value),
                 static_cast<std::uint16_t>(*offset)}
       .pack();

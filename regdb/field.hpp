@@ -11,9 +11,9 @@ namespace npu::regdb::detail {
 
 [[noreturn]] inline void out_of_range(const char* field, std::int64_t value, std::int64_t low,
                                       std::int64_t high) {
-  throw Error(ErrorCode::invalid_argument,
-              std::string(field) + " = " + std::to_string(value) + " is outside " +
-                  std::to_string(low) + ".." + std::to_string(high));
+  throw Error(ErrorCode::invalid_argument, std::string(field) + " = " + std::to_string(value) +
+                                               " is outside " + std::to_string(low) + ".." +
+                                               std::to_string(high));
 }
 
 template <unsigned High, unsigned Low>

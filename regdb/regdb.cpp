@@ -16,8 +16,9 @@ const BlockInfo& info(Block block) {
 
 const RegisterInfo* find_register(Block block, std::uint16_t offset) {
   const auto all = registers();
-  const auto it = std::lower_bound(all.begin(), all.end(), offset,
-                                   [](const RegisterInfo& r, std::uint16_t o) { return r.offset < o; });
+  const auto it =
+      std::lower_bound(all.begin(), all.end(), offset,
+                       [](const RegisterInfo& r, std::uint16_t o) { return r.offset < o; });
   return it != all.end() && it->offset == offset && it->block == block ? &*it : nullptr;
 }
 
@@ -57,11 +58,12 @@ std::vector<std::span<const std::uint64_t>> split_tasks(std::span<const std::uin
 }
 
 std::vector<std::uint64_t> parse_regcmd_bytes(std::span<const std::byte> bytes) {
-  if (bytes.empty()) throw Error(ErrorCode::bad_file, "there are no register commands: the input is empty");
+  if (bytes.empty())
+    throw Error(ErrorCode::bad_file, "there are no register commands: the input is empty");
   if (bytes.size() % 8 != 0)
-    throw Error(ErrorCode::bad_file, "register commands are 64-bit words, but " +
-                                         std::to_string(bytes.size()) +
-                                         " bytes are no multiple of 8: the input is cut or not a regcmd file");
+    throw Error(ErrorCode::bad_file,
+                "register commands are 64-bit words, but " + std::to_string(bytes.size()) +
+                    " bytes are no multiple of 8: the input is cut or not a regcmd file");
   static_assert(std::endian::native == std::endian::little);
   std::vector<std::uint64_t> words(bytes.size() / 8);
   std::memcpy(words.data(), bytes.data(), bytes.size());

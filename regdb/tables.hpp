@@ -56,7 +56,7 @@ struct BlockInfo {
   Block block;
   std::string_view name;
   std::uint16_t base;
-  Target target;             ///< Target::none for blocks that no command reaches
+  Target target;  ///< Target::none for blocks that no command reaches
   std::string_view meaning;
 };
 

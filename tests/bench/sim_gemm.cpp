@@ -120,8 +120,8 @@ void simulated(benchmark::State& state) {
       }
     }
   }
-  state.counters["GMAC/s"] = benchmark::Counter(
-      static_cast<double>(size) * size * size * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GMAC/s"] = benchmark::Counter(static_cast<double>(size) * size * size * 1e-9,
+                                                benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // C = A . B^T with the same dot product kernels, row-major operands, all threads. With
@@ -137,11 +137,13 @@ void plain(benchmark::State& state, bool prepacked) {
   std::vector<std::int32_t> init(panels * layout.panel), c(size * panels * layout.panel);
   sim::ThreadPool pool(0);
   const auto pack_b = [&](std::size_t panel) {
-    for (std::size_t o = panel * layout.panel; o < std::min(size, (panel + 1) * layout.panel); ++o) {
+    for (std::size_t o = panel * layout.panel; o < std::min(size, (panel + 1) * layout.panel);
+         ++o) {
       std::int32_t sum = 0;
       std::int8_t* out = packed.data() + panel * layout.panel * row_bytes + o % layout.panel * 4;
       for (std::size_t k = 0; k < size; k += 4) {
-        std::memcpy(out + k * layout.panel, b.data() + o * size + k, std::min<std::size_t>(4, size - k));
+        std::memcpy(out + k * layout.panel, b.data() + o * size + k,
+                    std::min<std::size_t>(4, size - k));
       }
       for (std::size_t k = 0; k < size; ++k) sum += b[o * size + k];
       init[o] = -sum * layout.input_xor;
@@ -162,19 +164,17 @@ void plain(benchmark::State& state, bool prepacked) {
         windows[i] = row;
       }
       for (std::size_t panel = 0; panel < panels; ++panel)
-        sim::mac_int8({windows, count, 1, row_bytes, 0},
-                      packed.data() + panel * layout.panel * row_bytes,
-                      init.data() + panel * layout.panel,
-                      c.data() + first * panels * layout.panel + panel * layout.panel,
-                      panels * layout.panel);
+        sim::mac_int8(
+            {windows, count, 1, row_bytes, 0}, packed.data() + panel * layout.panel * row_bytes,
+            init.data() + panel * layout.panel,
+            c.data() + first * panels * layout.panel + panel * layout.panel, panels * layout.panel);
     });
     benchmark::DoNotOptimize(c.data());
     benchmark::ClobberMemory();
   }
-  state.counters["GMAC/s"] =
-      benchmark::Counter(static_cast<double>(size) * static_cast<double>(size) *
-                             static_cast<double>(size) * 1e-9,
-                         benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GMAC/s"] = benchmark::Counter(
+      static_cast<double>(size) * static_cast<double>(size) * static_cast<double>(size) * 1e-9,
+      benchmark::Counter::kIsIterationInvariantRate);
 }
 
 class RatioReporter : public benchmark::ConsoleReporter {
@@ -211,8 +211,11 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const auto add = [&](const char* name, auto body) {
-    benchmark::RegisterBenchmark(name, body)->Arg(size)->UseRealTime()->Repetitions(5)->Unit(
-        benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(name, body)
+        ->Arg(size)
+        ->UseRealTime()
+        ->Repetitions(5)
+        ->Unit(benchmark::kMillisecond);
   };
   add("simulated", simulated);
   add("plain", [](benchmark::State& state) { plain(state, false); });

@@ -57,9 +57,10 @@ TEST(Replay, BuffersThatLieElsewhereAreFoundByTheRelocatedProgram) {
     for (auto& task : job.tasks) task.regcmd += 0x1000000;
   for (auto& word : moved.regcmd) {
     const auto offset = word & 0xFFFF, target = word >> 48;
-    const bool address = (target == 0x0201 && (offset == 0x1070 || offset == 0x1110)) ||
-                         (target == 0x1001 && offset == 0x4020) ||
-                         (target == 0x2001 && (offset == 0x5018 || offset == 0x5020 || offset == 0x5038));
+    const bool address =
+        (target == 0x0201 && (offset == 0x1070 || offset == 0x1110)) ||
+        (target == 0x1001 && offset == 0x4020) ||
+        (target == 0x2001 && (offset == 0x5018 || offset == 0x5020 || offset == 0x5038));
     if (address && (word >> 16 & 0xFFFFFFFF) != 0) word += std::uint64_t{0x1000000} << 16;
   }
   const auto device = device::open_device("sim");

@@ -2,13 +2,13 @@
 // Runs npu-probe in the test's own process, which works under an emulator too.
 #pragma once
 
+#include <unistd.h>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 #include "npu-probe/probe.hpp"

@@ -83,7 +83,11 @@ TEST(ThreadPool, EveryIndexRunsOnceAlsoFromSeveralCallers) {
 
 TEST(ThreadPool, TheFirstExceptionReachesTheCaller) {
   ThreadPool pool(3);
-  EXPECT_THROW(pool.parallel_for(100, [](std::size_t i) { if (i == 42) throw 42; }), int);
+  EXPECT_THROW(pool.parallel_for(100,
+                                 [](std::size_t i) {
+                                   if (i == 42) throw 42;
+                                 }),
+               int);
   int runs = 0;
   pool.parallel_for(1, [&](std::size_t) { ++runs; });
   EXPECT_EQ(runs, 1);

@@ -56,8 +56,8 @@ ConvMemory random_memory(const ConvCase& c, std::mt19937& rng) {
   };
   ConvMemory m;
   m.input = bytes(std::size_t{c.padded_channels()} * c.in_width * c.in_height);
-  m.weights = bytes(std::size_t{c.kernels()} * c.padded_channels() * c.kernel_width *
-                    c.kernel_height);
+  m.weights =
+      bytes(std::size_t{c.kernels()} * c.padded_channels() * c.kernel_width * c.kernel_height);
   m.bias.resize(c.out_channels);
   for (auto& b : m.bias) b = word(rng);
   m.addend = bytes((c.out_channels + 15) / 16 * std::size_t{16} * c.out_width() * c.out_height());
@@ -126,7 +126,8 @@ std::vector<std::uint64_t> program(const ConvCase& c, std::uint32_t output_iova)
   for (std::uint16_t o : {0x4064, 0x4068, 0x406C}) dpu(o, 0);
   dpu(0x4070, c.residual ? 0x904202C0 : 0x383);
   dpu(0x4074, static_cast<std::uint32_t>(c.ew_offset));
-  dpu(0x4078, static_cast<std::uint32_t>(c.ew_shift) << 16 | static_cast<std::uint16_t>(c.ew_scale));
+  dpu(0x4078,
+      static_cast<std::uint32_t>(c.ew_shift) << 16 | static_cast<std::uint16_t>(c.ew_scale));
   dpu(0x407C, 0);
   dpu(0x4080, static_cast<std::uint32_t>(c.offset));
   dpu(0x4084, static_cast<std::uint16_t>(c.scale));
@@ -170,14 +171,13 @@ std::vector<std::int32_t> reference(const ConvCase& c, const ConvMemory& m) {
             const std::uint32_t first = c.depthwise ? o : 0;
             const std::uint32_t last = c.depthwise ? o + 1 : c.padded_channels();
             for (std::uint32_t ch = first; ch < last; ++ch) {
-              const std::int64_t value =
-                  inside ? m.input[((std::size_t{ch / 16} * c.in_height +
-                                     static_cast<std::size_t>(iy)) *
-                                        c.in_width +
-                                    static_cast<std::size_t>(ix)) *
-                                       16 +
-                                   ch % 16]
-                         : static_cast<std::int8_t>(c.pad_value);
+              const std::int64_t value = inside ? m.input[((std::size_t{ch / 16} * c.in_height +
+                                                            static_cast<std::size_t>(iy)) *
+                                                               c.in_width +
+                                                           static_cast<std::size_t>(ix)) *
+                                                              16 +
+                                                          ch % 16]
+                                                : static_cast<std::int8_t>(c.pad_value);
               sum += value * (m.weights[weight_at(c, o, ch, ky, kx)] + c.ow_op);
             }
           }
@@ -186,8 +186,7 @@ std::vector<std::int32_t> reference(const ConvCase& c, const ConvMemory& m) {
         v = sat32(v + m.bias[o]);
         if (c.relu) v = std::max<std::int64_t>(v, 0);
         if (c.residual) {
-          const std::int64_t e =
-              m.addend[((std::size_t{o / 16} * oh + y) * ow + x) * 16 + o % 16];
+          const std::int64_t e = m.addend[((std::size_t{o / 16} * oh + y) * ow + x) * 16 + o % 16];
           v = sat32(v + round_half_even((e + c.ew_offset) * c.ew_scale, c.ew_shift));
         }
         v = round_half_even(v * c.scale, c.shift) + c.offset;

@@ -48,7 +48,7 @@ struct ConvMemory {
   std::vector<std::int8_t> input;    // [C/16][H][W][16]
   std::vector<std::int8_t> weights;  // packed
   std::vector<std::int32_t> bias;
-  std::vector<std::int8_t> addend;   // [OC/16][OH][OW][16]
+  std::vector<std::int8_t> addend;  // [OC/16][OH][OW][16]
 };
 
 constexpr std::uint32_t kInputIova = 0x100000, kWeightsIova = 0x800000, kBiasIova = 0x1800000,
@@ -69,7 +69,8 @@ class Bench {
   void map(std::uint32_t iova, const void* data, std::size_t bytes, std::size_t room = 0);
   void load(const ConvCase& c, const ConvMemory& memory);
   std::byte* at(std::uint32_t iova, std::size_t bytes);
-  /// Maps the words at kProgramIova (plus `slot` pages) and runs them; true if a DPU interrupt came.
+  /// Maps the words at kProgramIova (plus `slot` pages) and runs them; true if a DPU interrupt
+  /// came.
   bool run(const std::vector<std::uint64_t>& words, unsigned core = 0, std::uint32_t tasks = 1);
   bool start(std::uint32_t regcmd, std::uint32_t count, unsigned core = 0, std::uint32_t tasks = 1);
   /// Output element [oc][y][x].

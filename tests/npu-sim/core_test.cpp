@@ -54,7 +54,8 @@ TEST_F(CoreTest, RegistersReadBackWhatTheBoardShowsAtRest) {
 
 TEST_F(CoreTest, FinishedTaskRaisesTheBitsOfItsGroupUntilTheyAreCleared) {
   ASSERT_TRUE(bench.run(program(conv)));
-  EXPECT_EQ(bench.chip.read(0, 0x2C) & 0x3FFFF, 0x155u);  // feature, weight, csc, core, dpu of group 0
+  EXPECT_EQ(bench.chip.read(0, 0x2C) & 0x3FFFF,
+            0x155u);  // feature, weight, csc, core, dpu of group 0
   EXPECT_EQ(bench.chip.read(0, 0x28), 0x100u);
   bench.chip.write(0, 0x20, 0);
   EXPECT_FALSE(bench.chip.irq(0));

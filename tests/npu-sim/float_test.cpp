@@ -19,9 +19,9 @@ namespace rd = npu::regdb;
 
 // A GEMM program in the cube form of compute.md 2.3, for any operand type.
 struct GemmTypes {
-  std::uint32_t in, dpu, out;      // precision codes
-  std::uint32_t bits, out_bytes;   // of an element
-  std::uint32_t kernels, channels; // of a weight block
+  std::uint32_t in, dpu, out;       // precision codes
+  std::uint32_t bits, out_bytes;    // of an element
+  std::uint32_t kernels, channels;  // of a weight block
   bool to_fp16 = false;
 };
 constexpr GemmTypes kFp16{2, 2, 5, 16, 4, 16, 32}, kFp16Out{2, 2, 2, 16, 2, 16, 32, true},
@@ -50,7 +50,8 @@ std::vector<std::uint64_t> gemm_program(const GemmTypes& t, std::uint32_t m, std
   s.write(rd::core::DATAOUT_SIZE_0{.dataout_height = m, .dataout_width = 1});
   s.write(rd::core::DATAOUT_SIZE_1{.dataout_channel = n});
   s.write(rd::dpu::FEATURE_MODE_CFG{.burst_len = 15, .output_mode = 2});
-  s.write(rd::dpu::DATA_FORMAT{.out_precision = t.out, .in_precision = t.dpu, .proc_precision = t.dpu});
+  s.write(
+      rd::dpu::DATA_FORMAT{.out_precision = t.out, .in_precision = t.dpu, .proc_precision = t.dpu});
   s.write(rd::dpu::DST_BASE_ADDR{.dst_base_addr = kOutputIova});
   s.write(rd::dpu::DST_SURF_STRIDE{.dst_surf_stride = m});
   s.write(rd::dpu::DATA_CUBE_WIDTH{.width = 1}).write(rd::dpu::DATA_CUBE_HEIGHT{.height = m});
@@ -67,7 +68,6 @@ std::vector<std::uint64_t> gemm_program(const GemmTypes& t, std::uint32_t m, std
   s.end(0x1D);
   return s.words();
 }
-
 
 void store_bits(std::vector<std::uint8_t>& out, std::size_t index, const GemmTypes& t, float v) {
   if (t.in == 2) {
@@ -135,7 +135,8 @@ float reference(const Gemm& g, std::uint32_t m, std::uint32_t n, std::uint32_t g
   for (std::uint32_t first = 0; first < g.k; first += group) {
     __int128 sum = 0;  // in units of 2^-60
     for (std::uint32_t k = first; k < first + group; ++k) {
-      const double product = static_cast<double>(g.a[m * g.k + k]) * static_cast<double>(g.b[n * g.k + k]);
+      const double product =
+          static_cast<double>(g.a[m * g.k + k]) * static_cast<double>(g.b[n * g.k + k]);
       sum += static_cast<__int128>(std::ldexp(product, 60));
     }
     // Round to 24 bits, ties to even.
@@ -150,7 +151,8 @@ float reference(const Gemm& g, std::uint32_t m, std::uint32_t n, std::uint32_t g
       ++exponent;
     }
     if (round && (sticky || (magnitude & 1) != 0)) ++magnitude;
-    const float rounded = std::ldexp(static_cast<float>(static_cast<std::uint32_t>(magnitude)), exponent);
+    const float rounded =
+        std::ldexp(static_cast<float>(static_cast<std::uint32_t>(magnitude)), exponent);
     total += negative ? -rounded : rounded;
   }
   return total;
@@ -203,7 +205,8 @@ TEST(FloatGemm, SmallIntegersAreExactInEveryType) {
     for (std::uint32_t m = 0; m < g.m; ++m)
       for (std::uint32_t n = 0; n < g.n; ++n) {
         double want = 0;
-        for (std::uint32_t k = 0; k < g.k; ++k) want += static_cast<double>(g.a[m * g.k + k]) * static_cast<double>(g.b[n * g.k + k]);
+        for (std::uint32_t k = 0; k < g.k; ++k)
+          want += static_cast<double>(g.a[m * g.k + k]) * static_cast<double>(g.b[n * g.k + k]);
         ASSERT_EQ(got[m * g.n + n], want) << "precision " << t.in << " m " << m << " n " << n;
       }
   }
@@ -219,7 +222,8 @@ TEST(FloatGemm, Bf16AndTf32StayCloseToADoubleReference) {
       for (std::uint32_t n = 0; n < g.n; ++n) {
         double want = 0, scale = 0;
         for (std::uint32_t k = 0; k < g.k; ++k) {
-          const double p = static_cast<double>(g.a[m * g.k + k]) * static_cast<double>(g.b[n * g.k + k]);
+          const double p =
+              static_cast<double>(g.a[m * g.k + k]) * static_cast<double>(g.b[n * g.k + k]);
           want += p;
           scale += std::abs(p);
         }

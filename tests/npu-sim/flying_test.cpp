@@ -18,8 +18,8 @@ namespace rd = npu::regdb;
 
 // The program of compute.md 6.1 on flat vectors of `n` elements.
 struct Flying {
-  std::uint32_t type = 2;            // 0 int8, 1 int16, 2 fp16, 4 int32
-  std::uint32_t ew_cfg = 0x108202C0; // fp16 addition
+  std::uint32_t type = 2;             // 0 int8, 1 int16, 2 fp16, 4 int32
+  std::uint32_t ew_cfg = 0x108202C0;  // fp16 addition
   std::uint32_t comb_use = 0;
   std::uint32_t n = 64;
   bool operand = true;
@@ -33,7 +33,8 @@ rd::RegcmdStream body(const Flying& f) {
   const std::uint32_t size = f.type == 0 ? 1 : f.type == 4 ? 3 : 2;
   s.write(rd::dpu::S_POINTER::decode(0xE)).write(rd::dpu_rdma::RDMA_S_POINTER::decode(0xE));
   s.write(rd::dpu::FEATURE_MODE_CFG{.burst_len = 15, .output_mode = 2, .flying_mode = 1});
-  s.write(rd::dpu::DATA_FORMAT{.out_precision = f.type, .in_precision = f.type, .proc_precision = f.type});
+  s.write(rd::dpu::DATA_FORMAT{
+      .out_precision = f.type, .in_precision = f.type, .proc_precision = f.type});
   s.write(rd::dpu::DST_BASE_ADDR{.dst_base_addr = kOutputIova});
   s.write(rd::dpu::DATA_CUBE_WIDTH{.width = f.columns()}).write(rd::dpu::DATA_CUBE_HEIGHT{});
   s.write(rd::dpu::DATA_CUBE_CHANNEL{.orig_channel = f.atom(), .channel = f.atom()});
@@ -112,7 +113,8 @@ TEST_F(FlyingTest, Fp16OperationsAreExact) {
 
 // EW_CFG: per pixel, converter bypassed, operand from memory.
 std::uint32_t int_cfg(std::uint32_t size, std::uint32_t algo, bool mul) {
-  return 1u << 28 | size << 22 | algo << 16 | 1u << 9 | 1u << 8 | 1u << 7 | 1u << 6 | (mul ? 4u : 0u);
+  return 1u << 28 | size << 22 | algo << 16 | 1u << 9 | 1u << 8 | 1u << 7 | 1u << 6 |
+         (mul ? 4u : 0u);
 }
 
 template <class T>
@@ -165,8 +167,8 @@ std::vector<std::uint64_t> sigmoid_program(const Flying& f) {
   for (std::uint32_t id = 0; id < 2; ++id) {
     s.write(rd::dpu::LUT_ACCESS_CFG{.lut_access_type = true, .lut_table_id = id != 0});
     for (int i = 0; i <= 512; ++i)
-      s.write(rd::dpu::LUT_ACCESS_DATA{
-          .lut_access_data = entry(sigmoid((id == 0 ? i - 512 : i) * 32.0 / 2596))});
+      s.write(rd::dpu::LUT_ACCESS_DATA{.lut_access_data =
+                                           entry(sigmoid((id == 0 ? i - 512 : i) * 32.0 / 2596))});
   }
   s.write(rd::dpu::BN_CFG::decode(0x20040));
   s.write(rd::dpu::BN_ALU_CFG::decode(0x80000000));
@@ -177,7 +179,8 @@ std::vector<std::uint64_t> sigmoid_program(const Flying& f) {
   s.write(rd::dpu::LUT_CFG::decode(0x68)).write(rd::dpu::LUT_INFO::decode(0x00050500));
   s.write(rd::dpu::LUT_LE_START{.lut_le_start = -16384}).write(rd::dpu::LUT_LE_END{});
   s.write(rd::dpu::LUT_LO_START{}).write(rd::dpu::LUT_LO_END{.lut_lo_end = 16384});
-  s.write(rd::dpu::LUT_LE_SLOPE_SCALE::decode(23107)).write(rd::dpu::LUT_LE_SLOPE_SHIFT::decode(22));
+  s.write(rd::dpu::LUT_LE_SLOPE_SCALE::decode(23107))
+      .write(rd::dpu::LUT_LE_SLOPE_SHIFT::decode(22));
   s.end(0x18);
   return s.words();
 }

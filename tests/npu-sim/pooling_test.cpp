@@ -24,7 +24,9 @@ struct PoolCase {
   bool fp16 = true;
   std::uint32_t lanes() const { return fp16 ? 8 : 16; }
   std::uint32_t out_width() const { return (width + left + right - kernel_width) / stride_x + 1; }
-  std::uint32_t out_height() const { return (height + top + bottom - kernel_height) / stride_y + 1; }
+  std::uint32_t out_height() const {
+    return (height + top + bottom - kernel_height) / stride_y + 1;
+  }
   std::uint32_t planes() const { return (channels + lanes() - 1) / lanes(); }
 };
 
@@ -34,8 +36,9 @@ std::vector<std::uint64_t> program(const PoolCase& c) {
     if (c.method != 0) return 0;
     return c.fp16 ? float_to_fp16(65536.0f / static_cast<float>(k)) : 0x10000 / k;
   };
-  const std::uint32_t fill = c.method == 0 ? 0 : c.fp16 ? (c.method == 1 ? 0xFC00 : 0x7C00)
-                                                       : (c.method == 1 ? 0x7FF80 : 0x7F);
+  const std::uint32_t fill = c.method == 0 ? 0
+                             : c.fp16      ? (c.method == 1 ? 0xFC00 : 0x7C00)
+                                           : (c.method == 1 ? 0x7FF80 : 0x7F);
   s.write(rd::ppu::S_POINTER::decode(0xE)).write(rd::ppu_rdma::RDMA_S_POINTER::decode(0xE));
   s.write(rd::ppu::DATA_CUBE_IN_WIDTH{.cube_in_width = c.width});
   s.write(rd::ppu::DATA_CUBE_IN_HEIGHT{.cube_in_height = c.height});
@@ -86,7 +89,8 @@ class Pool : public ::testing::Test {
       }
     }
     bench.map(kInputIova, input.data(), bytes);
-    bench.map(kOutputIova, nullptr, 0, std::size_t{c.planes()} * c.out_width() * c.out_height() * 16);
+    bench.map(kOutputIova, nullptr, 0,
+              std::size_t{c.planes()} * c.out_width() * c.out_height() * 16);
     const auto words = program(c);
     bench.map(kProgramIova, words.data(), words.size() * 8);
     bench.start(kProgramIova, static_cast<std::uint32_t>(words.size()));
@@ -111,9 +115,11 @@ class Pool : public ::testing::Test {
             for (std::uint32_t kx = 0; kx < c.kernel_width; ++kx) {
               const int iy = static_cast<int>(y * c.stride_y + ky) - static_cast<int>(c.top);
               const int ix = static_cast<int>(x * c.stride_x + kx) - static_cast<int>(c.left);
-              if (iy >= 0 && ix >= 0 && iy < static_cast<int>(c.height) && ix < static_cast<int>(c.width))
+              if (iy >= 0 && ix >= 0 && iy < static_cast<int>(c.height) &&
+                  ix < static_cast<int>(c.width))
                 window.push_back(element(c, kInputIova, c.width, c.height, channel,
-                                         static_cast<std::uint32_t>(iy), static_cast<std::uint32_t>(ix)));
+                                         static_cast<std::uint32_t>(iy),
+                                         static_cast<std::uint32_t>(ix)));
             }
           want(element(c, kOutputIova, c.out_width(), c.out_height(), channel, y, x), window);
         }
@@ -125,8 +131,21 @@ TEST_F(Pool, MaxAndMinAreExactWithPaddingInBothTypes) {
   std::uint32_t seed = 1;
   for (const bool fp16 : {true, false})
     for (const std::uint32_t method : {1u, 2u})
-      for (const PoolCase& shape : {PoolCase{}, PoolCase{.kernel_width = 3, .kernel_height = 3, .stride_x = 1, .stride_y = 1, .left = 1, .top = 1, .right = 1, .bottom = 1},
-                                    PoolCase{.channels = 40, .kernel_width = 2, .kernel_height = 3, .stride_x = 1, .stride_y = 2, .top = 1}}) {
+      for (const PoolCase& shape : {PoolCase{},
+                                    PoolCase{.kernel_width = 3,
+                                    .kernel_height = 3,
+                                    .stride_x = 1,
+                                    .stride_y = 1,
+                                    .left = 1,
+                                    .top = 1,
+                                    .right = 1,
+                                    .bottom = 1},
+                                    PoolCase{.channels = 40,
+                                    .kernel_width = 2,
+                                    .kernel_height = 3,
+                                    .stride_x = 1,
+                                    .stride_y = 2,
+                                    .top = 1}}) {
         PoolCase c = shape;
         c.fp16 = fp16;
         c.method = method;
@@ -139,7 +158,8 @@ TEST_F(Pool, MaxAndMinAreExactWithPaddingInBothTypes) {
 }
 
 TEST_F(Pool, Fp16AverageIsTheSumTimesTheReciprocals) {
-  const PoolCase c{.kernel_width = 3, .kernel_height = 2, .stride_x = 1, .stride_y = 1, .method = 0};
+  const PoolCase c{
+      .kernel_width = 3, .kernel_height = 2, .stride_x = 1, .stride_y = 1, .method = 0};
   run(c, 9);
   expect(c, [&](double got, const std::vector<double>& window) {
     double sum = 0, scale = 0;
@@ -171,9 +191,26 @@ TEST_F(Pool, TheDocumentedAverageExamplesComeOut) {
 TEST_F(Pool, Int8AverageRoundsAsTheBoardDoes) {
   // Half away from zero; an exact half of an even window steps back: always where the reciprocal
   // was cut, else to the even neighbour [notes ppu-pooling, HW].
-  for (const PoolCase& c : {PoolCase{.width = 8, .height = 8, .channels = 16, .method = 0, .fp16 = false},
-                            PoolCase{.width = 8, .height = 8, .channels = 16, .kernel_width = 4, .kernel_height = 4, .stride_x = 4, .stride_y = 4, .method = 0, .fp16 = false},
-                            PoolCase{.width = 8, .height = 9, .channels = 16, .kernel_width = 2, .kernel_height = 3, .stride_x = 1, .stride_y = 1, .method = 0, .fp16 = false}}) {
+  for (const PoolCase& c :
+       {PoolCase{.width = 8, .height = 8, .channels = 16, .method = 0, .fp16 = false},
+        PoolCase{.width = 8,
+        .height = 8,
+        .channels = 16,
+        .kernel_width = 4,
+        .kernel_height = 4,
+        .stride_x = 4,
+        .stride_y = 4,
+        .method = 0,
+        .fp16 = false},
+        PoolCase{.width = 8,
+        .height = 9,
+        .channels = 16,
+        .kernel_width = 2,
+        .kernel_height = 3,
+        .stride_x = 1,
+        .stride_y = 1,
+        .method = 0,
+        .fp16 = false}}) {
     run(c, 77);
     const int n = static_cast<int>(c.kernel_width * c.kernel_height);
     const bool exact = 65536 % c.kernel_width == 0 && 65536 % c.kernel_height == 0;

@@ -29,7 +29,8 @@ TEST(Decoder, LinesOfAPublicProgramReadLikeThis) {
             "DPU.EW_CFG = 0x904202c0  ew_cvt_type=ADD_FIRST ew_data_mode=PER_PIXEL "
             "edata_size=BITS_8 ew_alu_algo=ADD ew_relu_bypass=1 ew_lut_bypass=1 ew_op_src=MEMORY "
             "ew_op_type=ALU");
-  EXPECT_EQ(to_text(decode(0x1001fffffff64080)), "DPU.OUT_CVT_OFFSET = 0xfffffff6  out_cvt_offset=-10");
+  EXPECT_EQ(to_text(decode(0x1001fffffff64080)),
+            "DPU.OUT_CVT_OFFSET = 0xfffffff6  out_cvt_offset=-10");
   EXPECT_EQ(to_text(decode(0x00810000001d0008)),
             "ENABLE.OPERATION_ENABLE = 0x0000001d  dpu_rdma_op_en=1 dpu_op_en=1 core_op_en=1 "
             "cna_op_en=1");
@@ -45,8 +46,7 @@ TEST(Decoder, UnknownTargetsAndRegistersAreShownWithTheirNumbers) {
 
 TEST(Decoder, EveryWordOfEveryPublicStreamIsNamed) {
   int streams = 0;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(ROSENBLATT_VECTORS_DIR "/mesa")) {
+  for (const auto& entry : std::filesystem::directory_iterator(ROSENBLATT_VECTORS_DIR "/mesa")) {
     const auto path = entry.path() / "regcmd.bin";
     if (!std::filesystem::exists(path)) continue;
     ++streams;
@@ -76,8 +76,7 @@ void expect_round_trip(std::uint64_t word) {
 }
 
 TEST(Decoder, PublicStreamsSurviveJson) {
-  for (const auto& entry :
-       std::filesystem::directory_iterator(ROSENBLATT_VECTORS_DIR "/mesa")) {
+  for (const auto& entry : std::filesystem::directory_iterator(ROSENBLATT_VECTORS_DIR "/mesa")) {
     const auto path = entry.path() / "regcmd.bin";
     if (!std::filesystem::exists(path)) continue;
     for (const std::uint64_t word : words_of(path)) expect_round_trip(word);
@@ -89,9 +88,9 @@ TEST(Decoder, EveryRegisterWithAnyValueSurvivesJson) {
   for (const RegisterInfo& r : registers()) {
     if (target_of(r.block) == Target::none) continue;
     for (int i = 0; i < 20; ++i)
-      expect_round_trip(
-          Regcmd{static_cast<std::uint16_t>(target_of(r.block)), static_cast<std::uint32_t>(rng()), r.offset}
-              .pack());
+      expect_round_trip(Regcmd{static_cast<std::uint16_t>(target_of(r.block)),
+                               static_cast<std::uint32_t>(rng()), r.offset}
+                            .pack());
   }
 }
 
@@ -118,13 +117,15 @@ TEST(Decoder, ContradictionsInJsonAreRefused) {
   EXPECT_NE(refusal(R"({"block":"CNA"})").find("needs"), std::string::npos);
   EXPECT_NE(refusal(R"({"block":"XYZ","register":"A","fields":{}})").find("no block named"),
             std::string::npos);
-  EXPECT_NE(refusal(R"({"block":"CNA","register":"DATA_SIZE0","value":1,"fields":{"DATAIN_WIDTH":7}})")
-                .find("contradicts"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal(R"({"block":"CNA","register":"DATA_SIZE0","value":1,"fields":{"DATAIN_WIDTH":7}})")
+          .find("contradicts"),
+      std::string::npos);
   EXPECT_NE(refusal(R"({"block":"CNA","register":"DATA_SIZE0","fields":{"DATAIN_WIDTH":2048}})")
                 .find("does not fit"),
             std::string::npos);
-  EXPECT_NE(refusal(R"({"block":"CNA","register":"DATA_SIZE0","fields":{"NO_SUCH":1}})").find("names a field"),
+  EXPECT_NE(refusal(R"({"block":"CNA","register":"DATA_SIZE0","fields":{"NO_SUCH":1}})")
+                .find("names a field"),
             std::string::npos);
   EXPECT_NE(refusal(R"({"block":"DPU","register":"DATA_FORMAT","fields":{"IN_PRECISION":"INT99"}})")
                 .find("no value named"),

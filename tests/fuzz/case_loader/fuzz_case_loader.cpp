@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string_view>
 
+#include "npu-device/sim_device.hpp"
 #include "npu-probe/case.hpp"
 #include "npu-probe/replay.hpp"
-#include "npu-device/sim_device.hpp"
 #include "regdb/error.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -26,8 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return bytes;
   };
   try {
-    const probe::Case c =
-        probe::parse_case({reinterpret_cast<const char*>(data), size}, read);
+    const probe::Case c = probe::parse_case({reinterpret_cast<const char*>(data), size}, read);
     std::uint64_t total = 0;
     for (const auto& submit : c.submits)
       for (const auto& bo : submit.bos) total += bo.size;

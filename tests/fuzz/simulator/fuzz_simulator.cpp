@@ -41,8 +41,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto space = std::make_shared<sim::AddressSpace>();
   const std::size_t words = std::min<std::size_t>(size / 8, 512);
   const std::size_t program_bytes = (words + 2) * 8;
-  std::shared_ptr<std::byte[]> program(new std::byte[0x2000]()), memory(new std::byte[kDataBytes]());
-  // The corpus holds whole recorded programs; the first byte says whether to take words as they are.
+  std::shared_ptr<std::byte[]> program(new std::byte[0x2000]()),
+      memory(new std::byte[kDataBytes]());
+  // The corpus holds whole recorded programs; the first byte says whether to take words as they
+  // are.
   const bool verbatim = size % 8 == 0;
   for (std::size_t i = 0; i < words; ++i) {
     std::uint64_t word;
