@@ -18,7 +18,7 @@ struct Loop {
   std::size_t count;
   const std::function<void(std::size_t)>* body;
   std::atomic<std::size_t> next{0};
-  std::atomic<bool> failed{false};
+  std::atomic<std::size_t> failed_at{~std::size_t{0}};  // lowest index that threw
   std::mutex mutex;
   std::condition_variable all_done;
   std::size_t done = 0;  // guarded by mutex
@@ -26,20 +26,22 @@ struct Loop {
 
   void work() {
     std::size_t finished = 0;
-    std::exception_ptr my_error;
     for (std::size_t i; (i = next.fetch_add(1)) < count; ++finished) {
-      if (failed.load(std::memory_order_relaxed)) continue;
+      // Lower indices still run, so that the error does not depend on the schedule.
+      if (i > failed_at.load(std::memory_order_relaxed)) continue;
       try {
         (*body)(i);
       } catch (...) {
-        my_error = std::current_exception();
-        failed = true;
+        const std::lock_guard lock(mutex);
+        if (i < failed_at) {
+          failed_at = i;
+          error = std::current_exception();
+        }
       }
     }
     if (finished == 0) return;
     const std::lock_guard lock(mutex);
     done += finished;
-    if (my_error && !error) error = my_error;
     if (done == count) all_done.notify_all();
   }
 };

@@ -21,7 +21,8 @@ class ThreadPool {
   unsigned threads() const;
 
   /// Calls body(i) once for each i in [0, count), in any order, and returns when all are done.
-  /// The first exception that a body throws is thrown again here; the rest of the work is skipped.
+  /// If bodies throw, the exception of the lowest index is thrown again here, whatever the
+  /// schedule; work beyond it may be skipped.
   void parallel_for(std::size_t count, const std::function<void(std::size_t)>& body);
 
  private:

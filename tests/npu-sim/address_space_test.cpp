@@ -81,6 +81,20 @@ TEST(ThreadPool, EveryIndexRunsOnceAlsoFromSeveralCallers) {
   EXPECT_EQ(total, 4 * 50 * 97);
 }
 
+TEST(ThreadPool, TheLowestFailingIndexIsTheOneReported) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 200; ++round) {
+    try {
+      pool.parallel_for(64, [](std::size_t i) {
+        if (i % 2 == 1) throw static_cast<int>(i);
+      });
+      ADD_FAILURE();
+    } catch (int index) {
+      ASSERT_EQ(index, 1);
+    }
+  }
+}
+
 TEST(ThreadPool, TheFirstExceptionReachesTheCaller) {
   ThreadPool pool(3);
   EXPECT_THROW(pool.parallel_for(100,
