@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Checks the register database and makes the C++ and the Markdown from it.
 
-    generate.py rk3588.json --schema schema.json [--header F] [--tables F] [--markdown F]
+    generate.py rk3588.json --schema schema.json
+                [--header F] [--visitor F] [--tables F] [--markdown F]
 
 Exits with 1 and one sentence per fault if the database is wrong.
 """
@@ -165,6 +166,19 @@ def header(db):
     return "\n".join(out)
 
 
+def visitor(db):
+    out = ["// SPDX-License-Identifier: MIT",
+           "// Made by regdb/generate.py from regdb/rk3588.json. Do not edit.",
+           "#pragma once", "", '#include "regdb/registers.hpp"', "", "namespace npu::regdb {", "",
+           "/// Calls visit.template operator()<R>() for every register struct R.",
+           "template <class Visit>", "constexpr void for_each_register(Visit&& visit) {"]
+    for block in db["blocks"]:
+        for reg in block["registers"]:
+            out.append(f"  visit.template operator()<{block['name'].lower()}::{reg['name']}>();")
+    out += ["}", "", "}  // namespace npu::regdb", ""]
+    return "\n".join(out)
+
+
 def tables(db):
     out = ["// SPDX-License-Identifier: MIT",
            "// Made by regdb/generate.py from regdb/rk3588.json. Do not edit.",
@@ -224,7 +238,8 @@ def markdown(db):
                     f"Access {reg['access']}, reset {reg['reset']}.", "",
                     "| bits | field | encoding | meaning | confidence | source |", "|---|---|---|---|---|---|"]
             for field in reg["fields"]:
-                if field["encoding"] == "reserved":
+                # Reserved bits are listed only where somebody found out something about them.
+                if field["encoding"] == "reserved" and field["meaning"] == "reserved; write 0":
                     continue
                 bits = str(field["high"]) if field["high"] == field["low"] else f"{field['high']}:{field['low']}"
                 encoding = field["encoding"]
@@ -242,6 +257,7 @@ def main():
     parser.add_argument("database")
     parser.add_argument("--schema", required=True)
     parser.add_argument("--header")
+    parser.add_argument("--visitor")
     parser.add_argument("--tables")
     parser.add_argument("--markdown")
     args = parser.parse_args()
@@ -255,7 +271,8 @@ def main():
         for error in errors:
             print(f"{args.database}: {error}", file=sys.stderr)
         sys.exit(1)
-    for path, make in ((args.header, header), (args.tables, tables), (args.markdown, markdown)):
+    for path, make in ((args.header, header), (args.visitor, visitor), (args.tables, tables),
+                       (args.markdown, markdown)):
         if path:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(make(db))
