@@ -47,9 +47,10 @@ std::string to_line(const DecodedWord& word, std::size_t index, const TextOption
 /// Numbers in "fields" are the fields' own values; enum values with a name are strings.
 nlohmann::json to_json(const DecodedWord& word, std::size_t index);
 
-/// The way back. Uses "fields" where the register is known and checks them against "value" and
-/// "word" where those are there too; else "target", "offset" and "value", or "word" alone.
-/// Throws bad_file with the index of the word if parts contradict each other or are missing.
+/// The way back, from "word", or "target", "offset" and "value", or "block", "register" and
+/// "fields" (a field that is left out is 0, a count 1). What stands there twice must agree, names
+/// included. Throws bad_file with the index of the word if parts contradict each other or are
+/// missing.
 std::uint64_t word_from_json(const nlohmann::json& json, std::size_t index);
 
 }  // namespace npu::regdb

@@ -95,6 +95,46 @@ std::uint32_t value_from_fields(const RegisterInfo& reg, const json& fields, std
   return value;
 }
 
+std::uint64_t pack(std::uint64_t target, std::uint64_t value, std::uint64_t offset) {
+  return Regcmd{static_cast<std::uint16_t>(target), static_cast<std::uint32_t>(value),
+                static_cast<std::uint16_t>(offset)}
+      .pack();
+}
+
+/// The string member `key`, or nothing.
+std::string name_in(const json& object, std::size_t index, const char* key) {
+  const auto it = object.find(key);
+  if (it == object.end()) return {};
+  if (!it->is_string()) fail(index, fmt::format("\"{}\" is not a string", key));
+  return it->get<std::string>();
+}
+
+/// Inverse of DecodedWord::block, which shows an unknown target as its number.
+std::uint64_t target_of_name(const std::string& block, std::size_t index) {
+  if (block == "ENABLE") return static_cast<std::uint16_t>(Target::enable);
+  if (block == "MARKER") return static_cast<std::uint16_t>(Target::marker);
+  if (block == "EMPTY") return static_cast<std::uint16_t>(Target::none);
+  if (const auto known = find_block(block)) {
+    if (target_of(*known) == Target::none)
+      fail(index, fmt::format("no register command reaches the block {}", block));
+    return static_cast<std::uint16_t>(target_of(*known));
+  }
+  if (block.starts_with("0x")) return number(block, index, "block", 0xFFFF);
+  fail(index, fmt::format("there is no block named \"{}\"", block));
+}
+
+/// Inverse of DecodedWord::name, which shows an unknown register as its offset.
+std::optional<std::uint64_t> offset_of_name(const std::string& block, const std::string& name,
+                                            std::size_t index) {
+  if (const RegisterInfo* reg = find_register(block, name)) return reg->offset;
+  // The enable word stands at the PC's OPERATION_ENABLE.
+  if (block == "ENABLE") return 0x0008;
+  if (name.starts_with("0x")) return number(name, index, "register", 0xFFFF);
+  if (block == "MARKER" || block == "EMPTY") return 0;
+  if (name.empty()) return std::nullopt;
+  fail(index, fmt::format("{} has no register named \"{}\"", block, name));
+}
+
 }  // namespace
 
 json to_json(const DecodedWord& d, std::size_t index) {
@@ -126,68 +166,49 @@ std::uint64_t word_from_json(const json& object, std::size_t index) {
   auto target = optional_number(object, index, "target", 0xFFFF);
   auto offset = optional_number(object, index, "offset", 0xFFFF);
   auto value = optional_number(object, index, "value", 0xFFFFFFFF);
-
-  const RegisterInfo* reg = nullptr;
-  const auto text = [&](const char* key) -> std::string {
-    const auto it = object.find(key);
-    if (it == object.end()) return {};
-    if (!it->is_string()) fail(index, fmt::format("\"{}\" is not a string", key));
-    return it->get<std::string>();
-  };
-  const std::string block = text("block"), name = text("register");
-  if (!block.empty()) {
-    std::optional<std::uint64_t> named_target;
-    if (block == "ENABLE") {
-      named_target = static_cast<std::uint16_t>(Target::enable);
-      reg = find_register("GLOBAL", "OPERATION_ENABLE");
-      // The enable word's offset is the PC's OPERATION_ENABLE, 0x0008.
-      if (!offset && !word) offset = 0x0008;
-    } else if (block == "MARKER") {
-      named_target = static_cast<std::uint16_t>(Target::marker);
-      if (!offset && !word) offset = 0;
-      if (!value && !word) value = 0;
-    } else if (block == "EMPTY") {
-      named_target = 0;
-      if (!offset && !word) offset = 0;
-      if (!value && !word) value = 0;
-    } else if (const auto known = find_block(block)) {
-      named_target = static_cast<std::uint16_t>(target_of(*known));
-      reg = find_register(block, name);
-      if (reg != nullptr) {
-        if (offset && *offset != reg->offset)
-          fail(index, fmt::format("{}.{} is not at offset {:#x}", block, name, *offset));
-        offset = reg->offset;
-      }
-    } else if (!target && !word) {
-      fail(index, fmt::format("there is no block named \"{}\"", block));
-    }
-    if (named_target) {
-      if (target && *target != *named_target)
-        fail(index, fmt::format("block {} contradicts target {:#x}", block, *target));
-      target = named_target;
-    }
-  }
-  if (reg != nullptr && object.contains("fields")) {
-    const std::uint32_t from_fields = value_from_fields(*reg, object["fields"], index);
-    if (value && *value != from_fields)
-      fail(index, fmt::format("\"value\" {:#x} contradicts \"fields\", which say {:#x}", *value,
-                              from_fields));
-    value = from_fields;
-  }
   if (word) {
     const Regcmd c = Regcmd::unpack(*word);
     if ((target && *target != c.target) || (offset && *offset != c.offset) ||
         (value && *value != c.value))
       fail(index, fmt::format("\"word\" {:#018x} contradicts the other members", *word));
-    return *word;
+    target = c.target;
+    offset = c.offset;
+    value = c.value;
+  }
+  const std::string block = name_in(object, index, "block");
+  const std::string name = name_in(object, index, "register");
+  if (!block.empty()) {
+    const std::uint64_t named = target_of_name(block, index);
+    if (target && *target != named)
+      fail(index, fmt::format("block {} contradicts target {:#06x}", block, *target));
+    target = named;
+    if (!offset) offset = offset_of_name(block, name, index);
+    if ((block == "MARKER" || block == "EMPTY") && !value) value = 0;
+  }
+  if (target && offset && object.contains("fields")) {
+    const DecodedWord d = decode(pack(*target, 0, *offset));
+    const json& fields = object["fields"];
+    if (d.reg != nullptr) {
+      const std::uint32_t from_fields = value_from_fields(*d.reg, fields, index);
+      if (value && *value != from_fields)
+        fail(index, fmt::format("value {:#x} contradicts \"fields\", which say {:#x}", *value,
+                                from_fields));
+      value = from_fields;
+    } else if (!fields.empty()) {
+      fail(index, fmt::format("{} has no known register at {:#06x} that \"fields\" could describe",
+                              d.block, *offset));
+    }
   }
   if (!target || !offset || !value)
     fail(index,
          "needs \"word\", or \"target\", \"offset\" and \"value\", or \"block\", "
          "\"register\" and \"fields\"");
-  return Regcmd{static_cast<std::uint16_t>(*target), static_cast<std::uint32_t>(*value),
-                static_cast<std::uint16_t>(*offset)}
-      .pack();
+  // Numbers decide; the names must be the ones that these numbers have.
+  const DecodedWord d = decode(pack(*target, *value, *offset));
+  if (!name.empty() && name != d.name)
+    fail(index, fmt::format("register {} contradicts {}.{} at offset {:#06x}", name, d.block,
+                            d.name, *offset));
+  return d.word;
 }
 
 }  // namespace npu::regdb

@@ -68,11 +68,19 @@ void expect_round_trip(std::uint64_t word) {
   EXPECT_EQ(word_from_json(without_word, 3), word) << full;
   json numbers = {{"target", full["target"]}, {"offset", full["offset"]}, {"value", full["value"]}};
   EXPECT_EQ(word_from_json(numbers, 3), word);
-  if (full.contains("fields") && full["block"] != "ENABLE") {
-    const json named = {
-        {"block", full["block"]}, {"register", full["register"]}, {"fields", full["fields"]}};
-    EXPECT_EQ(word_from_json(named, 3), word) << full;
+  json fields_only = {
+      {"target", full["target"]}, {"offset", full["offset"]}, {"value", full["value"]}};
+  json named = {{"block", full["block"]}, {"register", full["register"]}};
+  if (full.contains("fields")) {
+    fields_only.erase("value");
+    fields_only["fields"] = named["fields"] = full["fields"];
+  } else {
+    named["value"] = full["value"];
   }
+  EXPECT_EQ(word_from_json(fields_only, 3), word) << full;
+  // The name of the enable word and of the others that carry no register says no offset.
+  if (full["block"] == "ENABLE") named["offset"] = full["offset"];
+  EXPECT_EQ(word_from_json(named, 3), word) << full;
 }
 
 TEST(Decoder, PublicStreamsSurviveJson) {
@@ -112,6 +120,22 @@ std::string refusal(const char* text) {
   return "accepted";
 }
 
+TEST(Decoder, ControlWordsNeedOnlyTheirNames) {
+  EXPECT_EQ(word_from_json(json{{"block", "EMPTY"}}, 0), 0u);
+  EXPECT_EQ(word_from_json(json{{"block", "MARKER"}}, 0), 0x0041000000000000u);
+  EXPECT_EQ(word_from_json(json::parse(R"({"block":"ENABLE","fields":{"CNA_OP_EN":1,
+      "CORE_OP_EN":true,"DPU_OP_EN":1}})"),
+                           0),
+            0x00810000000d0008u);
+}
+
+TEST(Decoder, FieldsThatAreLeftOutAreZeroAndCountsOne) {
+  EXPECT_EQ(word_from_json(json::parse(R"({"block":"DPU","register":"WDMA_SIZE_1","fields":{
+      "WIDTH_WDMA":8192}})"),
+                           0),
+            0x100100001fff405cu);
+}
+
 TEST(Decoder, ContradictionsInJsonAreRefused) {
   EXPECT_EQ(refusal("[]"), "word 9: not a JSON object");
   EXPECT_NE(refusal(R"({"block":"CNA"})").find("needs"), std::string::npos);
@@ -131,6 +155,35 @@ TEST(Decoder, ContradictionsInJsonAreRefused) {
                 .find("no value named"),
             std::string::npos);
   EXPECT_NE(refusal(R"({"word":"0x0201001c001c1020","target":"0x0801"})").find("contradicts"),
+            std::string::npos);
+  // Names and fields are checked however the register was given.
+  EXPECT_NE(refusal(R"({"word":"0x0201001c001c1020","fields":{"DATAIN_WIDTH":7}})")
+                .find("contradicts \"fields\""),
+            std::string::npos);
+  EXPECT_NE(
+      refusal(R"({"target":"0x0201","offset":"0x1020","value":1,"fields":{"DATAIN_WIDTH":7}})")
+          .find("contradicts \"fields\""),
+      std::string::npos);
+  EXPECT_NE(refusal(R"({"block":"CNA","register":"DATA_SIZE1","offset":"0x1020","value":1})")
+                .find("register DATA_SIZE1 contradicts CNA.DATA_SIZE0"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"word":"0x0201001c001c1020","register":"DATA_SIZE2"})")
+                .find("register DATA_SIZE2 contradicts"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"block":"CNA","register":"DATA_SIZE","fields":{}})")
+                .find("CNA has no register named \"DATA_SIZE\""),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"block":"0x0401","target":"0x0801","offset":0,"value":0})")
+                .find("block 0x0401 contradicts target 0x0801"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"word":"0x0201001c001c1020","block":"CORE"})")
+                .find("block CORE contradicts target 0x0201"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"block":"CNA","register":"0x1ffc","value":1,"fields":{"A":1}})")
+                .find("no known register"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"block":"DDMA","register":"CFG_OUTSTANDING","fields":{}})")
+                .find("no register command reaches"),
             std::string::npos);
   EXPECT_NE(refusal(R"({"word":"0xZZ"})").find("no number"), std::string::npos);
   EXPECT_NE(refusal(R"({"word":-1})").find("neither a number"), std::string::npos);
