@@ -67,17 +67,22 @@ json to_json(const CaseResult& r) {
 }
 
 void print(std::ostream& out, const CaseResult& r, bool quiet) {
+  const std::string verdict = fmt::format(
+      "{}  {} operators, {} elements, equal {:.6f}, max diff {}{}", r.match() ? "MATCH" : "DIFFERS",
+      r.operators.size(), r.elements(), r.equal_share(), r.max_abs_diff(),
+      r.agrees_with_cpu ? "" : " (not expected to agree with the CPU)");
+  if (quiet) {
+    fmt::print(out, "{:<36} {}\n", r.name, verdict);
+    return;
+  }
   fmt::print(out, "{}\n", r.name);
-  if (!quiet || r.operators.size() == 1)
-    for (const OperatorResult& op : r.operators)
-      fmt::print(out, "  op {:>3}  {:<32} {:>8} elements  equal {:.6f}  max diff {}  executor {}\n",
-                 op.op, op.what, op.elements,
-                 static_cast<double>(op.equal) /
-                     static_cast<double>(std::max<std::uint64_t>(1, op.elements)),
-                 op.max_abs_diff, op.executor_equal ? "equal" : "differs");
-  fmt::print(out, "  {}  {} operators, {} elements, equal {:.6f}, max diff {}{}\n",
-             r.match() ? "MATCH" : "DIFFERS", r.operators.size(), r.elements(), r.equal_share(),
-             r.max_abs_diff(), r.agrees_with_cpu ? "" : " (not expected to agree with the CPU)");
+  for (const OperatorResult& op : r.operators)
+    fmt::print(out, "  op {:>3}  {:<32} {:>8} elements  equal {:.6f}  max diff {}  executor {}\n",
+               op.op, op.what, op.elements,
+               static_cast<double>(op.equal) /
+                   static_cast<double>(std::max<std::uint64_t>(1, op.elements)),
+               op.max_abs_diff, op.executor_equal ? "equal" : "differs");
+  fmt::print(out, "  {}\n", verdict);
 }
 
 void replay(const Options& o, Io& io) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "npu-device/sim_device.hpp"
 #include "tool.hpp"
 
@@ -69,6 +71,13 @@ TEST(Replay, BuffersThatLieElsewhereAreFoundByTheRelocatedProgram) {
   EXPECT_TRUE(b.match());
   for (std::size_t i = 0; i < a.operators.size(); ++i)
     EXPECT_EQ(a.operators[i].equal, b.operators[i].equal);
+}
+
+TEST(Replay, QuietIsOneLineForEachCase) {
+  const Output r =
+      tool({"replay", "-q", mesa("add_14_32").string(), mesa("dw3x3_15_64_s2").string()});
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(std::count(r.out.begin(), r.out.end(), '\n'), 3) << r.out;
 }
 
 TEST(Replay, WrongResultIsADifferenceAndExitOne) {
