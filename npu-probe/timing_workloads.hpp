@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// The programs whose speed was published, as work for the timing model: matrix products as the
+// open library cuts them, convolution networks, language models.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "npu-sim/timing.hpp"
+
+namespace npu::probe {
+
+/// A matrix product C[m][n] = A[m][k] . B[n][k]^T and how it is run.
+struct GemmRun {
+  std::uint64_t m = 0, n = 0, k = 0;
+  sim::MacType type = sim::MacType::fp16;
+  unsigned files = 1, cores = 1;
+  bool resident = false;         ///< B was packed before
+  bool accumulate = false;       ///< K slices are added by the DPU
+  bool data_reuse = false;       ///< A's tile stays in CBUF over the tiles of N
+  bool asymmetric = false;       ///< tiles of 256 x 128 where K is sliced
+  bool output_right_sized = false;  ///< else the output buffer holds 64 tiles
+  bool device_only = false;      ///< no host work
+  bool cold = false;             ///< one-shot call: allocates and packs everything
+  double host_parallelism = 0;   ///< 0: the calibration's
+};
+
+/// Tiles of one file's columns [gregordinary/rocket-userspace, rocket_matmul_plan; facts].
+struct GemmTiles {
+  std::uint64_t m = 0, n = 0, k = 0;                    ///< of a tile
+  std::uint64_t count_m = 0, count_n = 0, count_k = 0;  ///< tiles along each
+};
+GemmTiles gemm_tiles(const GemmRun& run, std::uint64_t columns);
+std::vector<sim::TaskWork> gemm_tasks(const GemmRun& run, const GemmTiles& tiles,
+                                      std::uint64_t columns);
+
+/// What a modelled figure is made of. Seconds of wall time unless it says otherwise.
+struct Modelled {
+  double seconds = 0;
+  double device = 0;    ///< of one thread's jobs on its core
+  double host = 0;      ///< of one thread: packing, reading back, synchronising
+  double dispatch = 0;  ///< of one thread: submits, interrupts
+  double mac = 0;       ///< that the MAC arrays of all cores would need, shared evenly
+  std::uint64_t bytes = 0, macs = 0;  ///< all threads
+  std::size_t tasks = 0, jobs = 0;    ///< all threads
+  std::string bound;                  ///< what limits, in words
+};
+
+Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Operating& clock,
+                   const sim::Dispatch& dispatch);
+
+/// A convolution network by layers. nullopt: not in the table.
+struct Layer {
+  std::uint32_t size, in, out, kernel, stride;  ///< size: input height and width
+  bool depthwise;
+};
+std::optional<std::vector<Layer>> network_layers(std::string_view name);
+std::vector<sim::TaskWork> layer_tasks(const Layer& layer, const sim::Calibration& c);
+
+/// Shapes of a decoder-only language model.
+struct LanguageModel {
+  std::string_view name;
+  std::uint64_t layers, width, feed_forward, query, key_value, vocabulary;
+  std::uint64_t layer_weights() const;
+  std::uint64_t weights() const;  ///< read per token: layers and output head
+};
+const LanguageModel* find_language_model(std::string_view text);
+
+}  // namespace npu::probe
