@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cmath>
+#include <array>
+#include <utility>
 
 #include "npu-probe/timing_workloads.hpp"
 #include "regdb/error.hpp"
@@ -88,7 +91,8 @@ std::vector<sim::TaskWork> gemm_tasks(const GemmRun& run, const GemmTiles& t,
 Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Operating& clock,
                    const sim::Dispatch& dispatch) {
   if (run.m == 0 || run.n == 0 || run.k == 0 || run.files == 0 || run.cores == 0)
-    throw Error(ErrorCode::invalid_argument, "a matrix product needs sizes, files and cores above 0");
+    throw Error(ErrorCode::invalid_argument,
+                "a matrix product needs sizes, files and cores above 0");
   const unsigned files = static_cast<unsigned>(std::min<std::uint64_t>(run.files, up(run.n, 16)));
   const std::uint64_t columns = up(up(run.n, files), 16) * 16;
   const GemmTiles tiles = gemm_tiles(run, columns);
@@ -112,41 +116,54 @@ Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Ope
     ++r.jobs;
   }
   if (!run.device_only) {
-    const double parallel =
-        std::min<double>(files, run.host_parallelism > 0 ? run.host_parallelism : c.host_parallelism);
+    const double parallel = std::min<double>(
+        files, run.host_parallelism > 0 ? run.host_parallelism : c.host_parallelism);
     const double slowdown = files / parallel;  // of a thread while all do the same
-    const auto elements = [](std::uint64_t a, std::uint64_t b) { return static_cast<double>(a * b); };
+    const auto elements = [](std::uint64_t a, std::uint64_t b) {
+      return static_cast<double>(a * b);
+    };
     const double pack_a = elements(run.m, run.k) * c.host_pack_ns;
-    const double pack_b = run.resident ? 0
-                                       : elements(columns, run.k) *
-                                             (run.cold ? c.host_pack_cold_ns : c.host_pack_ns);
-    const double read = elements(run.m, columns) * c.host_read_ns *
+    const double pack_b =
+        run.resident ? 0
+                     : elements(columns, run.k) * (run.cold ? c.host_pack_cold_ns : c.host_pack_ns);
+    const double read = elements(run.m, columns) *
+                        (run.fast_read ? c.host_read_fast_ns : c.host_read_ns) *
                         static_cast<double>(run.accumulate ? 1 : tiles.count_k);
     r.host = (pack_a + pack_b + read) * 1e-9 * slowdown;
     const std::uint64_t tile_bytes = tiles.m * tiles.n * output_element(run.type);
-    const std::uint64_t synced =
-        run.output_right_sized ? std::min(kTilesPerJob, tiles.count_m * tiles.count_n) : kTilesPerJob;
-    r.host += 4.0 * static_cast<double>(r.jobs * synced * tile_bytes) / c.host_sync_bytes_per_second;
+    const std::uint64_t synced = run.output_right_sized
+                                     ? std::min(kTilesPerJob, tiles.count_m * tiles.count_n)
+                                     : kTilesPerJob;
+    r.host +=
+        4.0 * static_cast<double>(r.jobs * synced * tile_bytes) / c.host_sync_bytes_per_second;
     if (run.cold) r.host += c.host_call_ms * 1e-3;
   }
   // While a core waits for the interrupt between two tasks of a job it does nothing else.
   const double core = r.device + r.dispatch;
   r.seconds = sim::makespan(r.host, core, files, run.cores);
-  const double shared = files * core / std::min(run.cores, files);
-  r.mac = r.mac * files / std::min(run.cores, files);
+  const unsigned busy = std::min(run.cores, files);
+  r.mac_share = r.mac * files / busy / r.seconds;
   r.bytes *= files;
   r.macs *= files;
   r.tasks = tasks.size() * files;
   r.jobs *= files;
-  if (r.seconds > shared && r.host > core)
-    r.bound = "host: packing, reading back, synchronising";
-  else if (r.dispatch > r.mac)
-    r.bound = "dispatch: submits and an interrupt per task";
-  else if (r.device > 1.5 * r.mac * std::min(run.cores, files) / files)
-    r.bound = "DMA";
-  else
-    r.bound = "MAC array";
   return r;
+}
+
+std::string shares(const Modelled& m) {
+  std::array<std::pair<double, std::string_view>, 4> parts{
+      {{m.host, "host"},
+       {m.dispatch, "dispatch"},
+       {std::max(m.device - m.mac, 0.0), "DMA and task starts"},
+       {m.mac, "MAC array"}}};
+  std::stable_sort(parts.begin(), parts.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  const double all = m.host + m.dispatch + std::max(m.device, m.mac);
+  std::string text;
+  for (const auto& [seconds, name] : parts)
+    if (seconds > 0)
+      text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ", name, 100 * seconds / all);
+  return text;
 }
 
 }  // namespace npu::probe

@@ -12,8 +12,7 @@ std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1
 
 std::string lower(std::string_view text) {
   std::string result(text);
-  for (char& c : result)
-    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return result;
 }
 
@@ -57,9 +56,13 @@ std::vector<Layer> mobilenet_v1() {
 std::vector<Layer> mobilenet_v2() {
   std::vector<Layer> net{{224, 3, 32, 3, 2, false}};
   std::uint32_t size = 112, in = 32;
-  constexpr std::array<std::array<std::uint32_t, 4>, 7> kStages{
-      {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2},
-       {6, 320, 1, 1}}};
+  constexpr std::array<std::array<std::uint32_t, 4>, 7> kStages{{{1, 16, 1, 1},
+                                                                 {6, 24, 2, 2},
+                                                                 {6, 32, 3, 2},
+                                                                 {6, 64, 4, 2},
+                                                                 {6, 96, 3, 1},
+                                                                 {6, 160, 3, 2},
+                                                                 {6, 320, 1, 1}}};
   for (const auto& [expand, out, repeat, first_stride] : kStages)
     for (std::uint32_t i = 0; i < repeat; ++i) {
       const std::uint32_t wide = in * expand;
@@ -79,8 +82,8 @@ std::vector<Layer> ssd_mobilenet_v1() {
   std::vector<Layer> net = mobilenet_v1_body(size);
   std::uint32_t in = 1024;
   std::vector<std::array<std::uint32_t, 3>> heads{{19, 512, 3}, {10, 1024, 6}};
-  for (const auto& [narrow, out] : {std::array<std::uint32_t, 2>{256, 512}, {128, 256}, {128, 256},
-                                    {64, 128}}) {
+  for (const auto& [narrow, out] :
+       {std::array<std::uint32_t, 2>{256, 512}, {128, 256}, {128, 256}, {64, 128}}) {
     net.push_back({size, in, narrow, 1, 1, false});
     net.push_back({size, narrow, out, 3, 2, false});
     size = static_cast<std::uint32_t>(up(size, 2));
@@ -91,6 +94,69 @@ std::vector<Layer> ssd_mobilenet_v1() {
     net.push_back({at, channels, anchors * 4, 1, 1, false});
     net.push_back({at, channels, anchors * 91, 1, 1, false});
   }
+  return net;
+}
+
+// Ultralytics YOLOv5 6.0, the small model.
+void c3(std::vector<Layer>& net, std::uint32_t size, std::uint32_t in, std::uint32_t out,
+        std::uint32_t repeat) {
+  const std::uint32_t half = out / 2;
+  net.push_back({size, in, half, 1, 1, false});
+  net.push_back({size, in, half, 1, 1, false});
+  for (std::uint32_t i = 0; i < repeat; ++i) {
+    net.push_back({size, half, half, 1, 1, false});
+    net.push_back({size, half, half, 3, 1, false});
+  }
+  net.push_back({size, out, out, 1, 1, false});
+}
+
+std::vector<Layer> yolov5s() {
+  std::vector<Layer> net{{640, 3, 32, 6, 2, false}, {320, 32, 64, 3, 2, false}};
+  c3(net, 160, 64, 64, 1);
+  net.push_back({160, 64, 128, 3, 2, false});
+  c3(net, 80, 128, 128, 2);
+  net.push_back({80, 128, 256, 3, 2, false});
+  c3(net, 40, 256, 256, 3);
+  net.push_back({40, 256, 512, 3, 2, false});
+  c3(net, 20, 512, 512, 1);
+  net.push_back({20, 512, 256, 1, 1, false});
+  net.push_back({20, 1024, 512, 1, 1, false});
+  net.push_back({20, 512, 256, 1, 1, false});
+  c3(net, 40, 512, 256, 1);
+  net.push_back({40, 256, 128, 1, 1, false});
+  c3(net, 80, 256, 128, 1);
+  net.push_back({80, 128, 128, 3, 2, false});
+  c3(net, 40, 256, 256, 1);
+  net.push_back({40, 256, 256, 3, 2, false});
+  c3(net, 20, 512, 512, 1);
+  net.push_back({80, 128, 255, 1, 1, false});
+  net.push_back({40, 256, 255, 1, 1, false});
+  net.push_back({20, 512, 255, 1, 1, false});
+  return net;
+}
+
+// He et al. 2016: blocks of two 3x3, or of 1x1, 3x3, 1x1 with four times the channels.
+std::vector<Layer> resnet(const std::array<std::uint32_t, 4>& repeats, bool bottleneck) {
+  std::vector<Layer> net{{224, 3, 64, 7, 2, false}};
+  std::uint32_t size = 56, in = 64, width = 64;
+  for (std::size_t stage = 0; stage < repeats.size(); ++stage, width *= 2)
+    for (std::uint32_t i = 0; i < repeats[stage]; ++i) {
+      const std::uint32_t stride = stage != 0 && i == 0 ? 2 : 1;
+      const std::uint32_t out = bottleneck ? width * 4 : width;
+      const std::uint32_t small = size / stride;
+      if (bottleneck) {
+        net.push_back({size, in, width, 1, 1, false});
+        net.push_back({size, width, width, 3, stride, false});
+        net.push_back({small, width, out, 1, 1, false});
+      } else {
+        net.push_back({size, in, width, 3, stride, false});
+        net.push_back({small, width, width, 3, 1, false});
+      }
+      if (i == 0 && in != out) net.push_back({size, in, out, 1, stride, false});
+      size = small;
+      in = out;
+    }
+  net.push_back({1, in, 1000, 1, 1, false});
   return net;
 }
 
@@ -106,6 +172,7 @@ constexpr std::array kModels = {
     LanguageModel{"gemma2-2b", 26, 2304, 9216, 2048, 1024, 256000},
     LanguageModel{"phi3-3.8b", 32, 3072, 8192, 3072, 3072, 32064},
     LanguageModel{"chatglm3-6b", 28, 4096, 13696, 4096, 256, 65024},
+    LanguageModel{"qwen3-vl-2b", 28, 2048, 6144, 2048, 1024, 151936},
     LanguageModel{"smolvlm2-2.2b", 24, 2048, 8192, 2048, 2048, 49280},
     LanguageModel{"llama-3.2-3b", 28, 3072, 8192, 3072, 1024, 128256},
     LanguageModel{"ministral-3-3b", 26, 3072, 9216, 4096, 1024, 131072},
@@ -123,6 +190,9 @@ std::optional<std::vector<Layer>> network_layers(std::string_view name) {
   if (has("ssd")) return std::nullopt;
   if (has("mobilenetv1") && has("224")) return mobilenet_v1();
   if (has("mobilenetv2") && has("224")) return mobilenet_v2();
+  if (has("yolov5s") && has("640")) return yolov5s();
+  if ((has("resnet18") || has("resnet-18")) && has("224")) return resnet({2, 2, 2, 2}, false);
+  if ((has("resnet50") || has("resnet-50")) && has("224")) return resnet({3, 4, 6, 3}, true);
   return std::nullopt;
 }
 
@@ -179,7 +249,8 @@ const LanguageModel* find_language_model(std::string_view text) {
   const std::string name = lower(text);
   const LanguageModel* best = nullptr;
   for (const LanguageModel& model : kModels)
-    if (name.rfind(model.name, 0) == 0 && (best == nullptr || model.name.size() > best->name.size()))
+    if (name.rfind(model.name, 0) == 0 &&
+        (best == nullptr || model.name.size() > best->name.size()))
       best = &model;
   return best;
 }

@@ -21,10 +21,9 @@ struct Inexpressible {
 };
 
 bool has(const std::string& text, std::string_view word) {
-  const auto it = std::search(text.begin(), text.end(), word.begin(), word.end(),
-                              [](unsigned char a, unsigned char b) {
-                                return std::tolower(a) == std::tolower(b);
-                              });
+  const auto it = std::search(
+      text.begin(), text.end(), word.begin(), word.end(),
+      [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
   return it != text.end();
 }
 
@@ -99,7 +98,8 @@ Setting setting(const Measurement& row, const sim::Calibration& c) {
     s.dispatch.interrupt = sim::InterruptCore::big_floating;
     if (has(text, "another big") || has(text, "different big") || has(text, "other big"))
       s.dispatch.interrupt = sim::InterruptCore::big_other;
-    if (has(text, "same") || has(text, "co-located")) s.dispatch.interrupt = sim::InterruptCore::big_same;
+    if (has(text, "same") || has(text, "co-located"))
+      s.dispatch.interrupt = sim::InterruptCore::big_same;
   }
   if (s.vendor) {
     s.dispatch.interrupt = sim::InterruptCore::big_same;
@@ -130,9 +130,11 @@ GemmRun gemm_run(const Setting& s) {
   run.resident = has(text, "resident") && !streaming;
   run.cold = !run.resident && !has(text, "warm pack");
   // What the library does by itself: fp16 slices are added by the DPU where weights are resident.
-  run.accumulate = run.type == MacType::fp16 && (run.resident || has(text, "K accumulation") || s.vendor);
+  run.accumulate =
+      run.type == MacType::fp16 && (run.resident || has(text, "K accumulation") || s.vendor);
   run.data_reuse = run.accumulate && !has(text, "no reuse");
   run.asymmetric = s.vendor || has(text, "asymmetric");
+  run.fast_read = run.asymmetric;
   run.output_right_sized = s.vendor || has(text, "right-sized");
   run.device_only = row.metric == "device time";
   return run;
@@ -163,9 +165,6 @@ Modelled from_job(const sim::JobTime& job) {
   r.tasks = job.tasks;
   r.jobs = 1;
   r.seconds = job.total;
-  r.bound = r.dispatch > r.device ? "dispatch: submits and an interrupt per task"
-            : r.device > 1.5 * r.mac ? "DMA"
-                                     : "MAC array";
   return r;
 }
 
@@ -175,9 +174,11 @@ Modelled predict_submit(Setting& s) {
   // that compare the stock driver say so.
   s.dispatch.iommu_kept = !has(s.row.conditions, "stock");
   const unsigned count = count_before(s.row.conditions, " tasks").value_or(1);
-  const std::vector<sim::TaskWork> tasks(
-      count, one_tile(size.m, size.k, size.n, mac_type(s.row.dtype)));
-  return from_job(sim::estimate_job(tasks, s.dispatch, s.c, s.clock));
+  const std::vector<sim::TaskWork> tasks(count,
+                                         one_tile(size.m, size.k, size.n, mac_type(s.row.dtype)));
+  Modelled r = from_job(sim::estimate_job(tasks, s.dispatch, s.c, s.clock));
+  r.mac_share = r.mac / r.seconds;
+  return r;
 }
 
 // The scheduling probe: jobs of equal 256x384x256 tiles, every thread with a file of its own
@@ -191,8 +192,13 @@ Modelled predict_jobs(Setting& s) {
   const std::vector<sim::TaskWork> tasks(*count, one_tile(256, 384, 256, mac_type(s.row.dtype)));
   Modelled r = from_job(sim::estimate_job(tasks, s.dispatch, s.c, s.clock));
   r.jobs = threads;
-  const double floor = s.c.job_little_us * 1e-6;  // between a thread's jobs its core may serve others
+  r.tasks *= threads;
+  r.bytes *= threads;
+  r.macs *= threads;
+  const double floor =
+      s.c.job_little_us * 1e-6;  // between a thread's jobs its core may serve others
   r.seconds = sim::makespan(floor, r.seconds - floor, threads, s.row.cores);
+  r.mac_share = r.mac * threads / s.clock.active_cores / r.seconds;
   return r;
 }
 
@@ -231,9 +237,7 @@ Modelled predict_network(Setting& s) {
     r.host = s.c.mesa_invoke_ms * 1e-3 + outside * s.c.mesa_element_ns * 1e-9;
   }
   r.seconds = r.device + r.dispatch + r.host;
-  r.bound = r.device > r.dispatch + r.host ? (r.device > 1.5 * r.mac ? "DMA" : "MAC array")
-            : r.dispatch > r.host ? "dispatch: submits and an interrupt per task"
-                                  : "host: conversion and the framework";
+  r.mac_share = r.mac / r.seconds;
   return r;
 }
 
@@ -243,6 +247,7 @@ void add(Modelled& sum, const Modelled& part, double times) {
   sum.host += part.host * times;
   sum.dispatch += part.dispatch * times;
   sum.mac += part.mac * times;
+  sum.mac_share += part.mac_share * part.seconds * times;  // seconds until the end
   const auto n = static_cast<std::uint64_t>(times);
   sum.bytes += part.bytes * n;
   sum.macs += part.macs * n;
@@ -254,21 +259,21 @@ struct Product {
   std::uint64_t k, n;
 };
 std::vector<Product> products(const LanguageModel& m) {
-  return {{m.width, m.query},        {m.width, m.key_value},    {m.width, m.key_value},
-          {m.query, m.width},        {m.width, m.feed_forward}, {m.width, m.feed_forward},
+  return {{m.width, m.query},       {m.width, m.key_value},    {m.width, m.key_value},
+          {m.query, m.width},       {m.width, m.feed_forward}, {m.width, m.feed_forward},
           {m.feed_forward, m.width}};
 }
 
 Modelled vendor_decode(const Setting& s, const LanguageModel& model) {
   Modelled r;
-  const double bytes = static_cast<double>(model.weights()) * sim::bits_of(mac_type(s.row.dtype)) / 8;
+  const double bytes =
+      static_cast<double>(model.weights()) * sim::bits_of(mac_type(s.row.dtype)) / 8;
   const double ports = s.c.read_bytes_per_cycle * s.clock.npu_hz * s.row.cores;
   r.bytes = static_cast<std::uint64_t>(bytes);
   r.macs = model.weights();
   r.device = bytes / std::min(s.c.dram_bytes_per_second, ports);
   r.dispatch = static_cast<double>(model.layers) * s.c.llm_layer_us * 1e-6;
   r.seconds = r.device + r.dispatch;
-  r.bound = "DRAM bandwidth: every weight once per token";
   return r;
 }
 
@@ -276,7 +281,8 @@ Modelled predict_llm(Setting& s) {
   const Measurement& row = s.row;
   const LanguageModel* model = find_language_model(row.shape);
   if (model == nullptr) throw Inexpressible{"the language model is not in the model's table"};
-  if (row.dtype.rfind("q4", 0) == 0 || row.dtype.rfind("q8", 0) == 0 || row.dtype.rfind("iq", 0) == 0)
+  if (row.dtype.rfind("q4", 0) == 0 || row.dtype.rfind("q8", 0) == 0 ||
+      row.dtype.rfind("iq", 0) == 0)
     throw Inexpressible{"the host unpacks these weights for every batch, which is not modelled"};
   s.clock.active_cores = std::max(1u, row.cores);
   const bool decode = has(row.shape, "decode");
@@ -303,7 +309,7 @@ Modelled predict_llm(Setting& s) {
     }
     r.host = activations * s.c.llm_activation_ns * 1e-9;
     r.seconds += r.host + vendor_decode(s, *model).seconds;
-    r.bound = "host: activations between matrix products";
+    r.mac_share /= r.seconds;
     return r;
   }
   constexpr std::uint64_t kBatch = 512;  // llama.cpp's default micro-batch
@@ -311,7 +317,7 @@ Modelled predict_llm(Setting& s) {
   run.files = 5;
   run.resident = has(row.conditions, "resident");
   run.accumulate = run.data_reuse = run.type == MacType::fp16;
-  run.asymmetric = run.output_right_sized = true;
+  run.asymmetric = run.output_right_sized = run.fast_read = true;
   const double batches = static_cast<double>(*tokens) / static_cast<double>(run.m);
   for (const Product& p : products(*model)) {
     run.k = p.k;
@@ -319,9 +325,11 @@ Modelled predict_llm(Setting& s) {
     add(r, gemm_time(run, s.c, s.clock, s.dispatch), static_cast<double>(model->layers) * batches);
   }
   const double t = static_cast<double>(*tokens);
-  r.host += 2 * t * t * static_cast<double>(model->query * model->layers) / s.c.llm_attention_flops;
-  r.seconds += 2 * t * t * static_cast<double>(model->query * model->layers) / s.c.llm_attention_flops;
-  r.bound = "host: packing weights for every batch, attention on the CPU";
+  const double attention =
+      2 * t * t * static_cast<double>(model->query * model->layers) / s.c.llm_attention_flops;
+  r.host += attention;
+  r.seconds += attention;
+  r.mac_share /= r.seconds;
   return r;
 }
 
@@ -364,12 +372,18 @@ Prediction predict(const Measurement& row, const sim::Calibration& calibration) 
     if (!(row.npu_clock_mhz > 0)) throw Inexpressible{"the row gives no NPU clock"};
     if (row.cores == 0 || row.cores > 3) throw Inexpressible{"the NPU has 1 to 3 cores"};
     Setting s = setting(row, calibration);
-    if (row.op == "gemm") p.detail = predict_gemm(s);
-    else if (row.op == "submit") p.detail = predict_submit(s);
-    else if (row.op == "jobs") p.detail = predict_jobs(s);
-    else if (row.op == "network") p.detail = predict_network(s);
-    else if (row.op == "llm") p.detail = predict_llm(s);
-    else throw Inexpressible{fmt::format("the model has no workload for \"{}\"", row.op)};
+    if (row.op == "gemm")
+      p.detail = predict_gemm(s);
+    else if (row.op == "submit")
+      p.detail = predict_submit(s);
+    else if (row.op == "jobs")
+      p.detail = predict_jobs(s);
+    else if (row.op == "network")
+      p.detail = predict_network(s);
+    else if (row.op == "llm")
+      p.detail = predict_llm(s);
+    else
+      throw Inexpressible{fmt::format("the model has no workload for \"{}\"", row.op)};
     p.value = in_unit(s, p.detail);
   } catch (const Inexpressible& reason) {
     p.inexpressible = reason.why;

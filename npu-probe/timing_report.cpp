@@ -70,9 +70,9 @@ std::string known_reason(const Measurement& row) {
 
 std::vector<Measurement> parse_measurements(std::string_view csv, std::string_view where) {
   constexpr std::size_t kMostRows = 100'000;
-  static constexpr std::string_view kNeeded[] = {"op",    "dtype", "shape", "cores",  "npu_clock_mhz",
-                                                 "metric", "value", "unit",  "stack",  "source",
-                                                 "conditions"};
+  static constexpr std::string_view kNeeded[] = {
+      "op",    "dtype", "shape", "cores",  "npu_clock_mhz", "metric",
+      "value", "unit",  "stack", "source", "conditions"};
   std::vector<Measurement> rows;
   std::map<std::string, std::size_t, std::less<>> column;
   std::size_t line_number = 0;
@@ -99,8 +99,8 @@ std::vector<Measurement> parse_measurements(std::string_view csv, std::string_vi
       const auto found = column.find(name);
       return found == column.end() ? std::string() : fields[found->second];
     };
-    Measurement m{at("op"),     at("dtype"), at("shape"),  0,          0,
-                  at("metric"), 0,           at("unit"),   at("stack"), at("source"),
+    Measurement m{at("op"),         at("dtype"), at("shape"), 0,           0,
+                  at("metric"),     0,           at("unit"),  at("stack"), at("source"),
                   at("conditions"), at("split"), at("reason")};
     const double cores = number(at("cores"), "cores", where, line_number);
     if (cores > 1024 || cores != std::floor(cores))

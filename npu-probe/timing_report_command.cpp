@@ -36,10 +36,17 @@ json to_json(const Statistics& s) {
 
 json to_json(const ReportRow& r) {
   const Measurement& m = r.measured;
-  json row = {{"op", m.op},       {"dtype", m.dtype},   {"shape", m.shape},
-              {"cores", m.cores}, {"npu_clock_mhz", m.npu_clock_mhz},
-              {"metric", m.metric}, {"unit", m.unit},   {"stack", m.stack},
-              {"source", m.source}, {"conditions", m.conditions}, {"split", m.split},
+  json row = {{"op", m.op},
+              {"dtype", m.dtype},
+              {"shape", m.shape},
+              {"cores", m.cores},
+              {"npu_clock_mhz", m.npu_clock_mhz},
+              {"metric", m.metric},
+              {"unit", m.unit},
+              {"stack", m.stack},
+              {"source", m.source},
+              {"conditions", m.conditions},
+              {"split", m.split},
               {"measured", m.value}};
   if (!r.modelled.value) {
     row["modelled"] = nullptr;
@@ -49,9 +56,13 @@ json to_json(const ReportRow& r) {
   const Modelled& d = r.modelled.detail;
   row["modelled"] = *r.modelled.value;
   row["ratio"] = r.ratio;
-  row["bound"] = d.bound;
-  row["seconds"] = {{"total", d.seconds}, {"device", d.device}, {"host", d.host},
-                    {"dispatch", d.dispatch}, {"mac", d.mac}};
+  row["shares"] = shares(d);
+  row["mac_share"] = d.mac_share;
+  row["seconds"] = {{"total", d.seconds},
+                    {"device", d.device},
+                    {"host", d.host},
+                    {"dispatch", d.dispatch},
+                    {"mac", d.mac}};
   row["bytes"] = d.bytes;
   row["macs"] = d.macs;
   row["tasks"] = d.tasks;
@@ -86,10 +97,9 @@ void print_text(std::ostream& out, const Report& report, const Options& o,
              "split");
   for (const ReportRow& r : report.rows) {
     const Measurement& m = r.measured;
-    const std::string row =
-        fmt::format("{} {} {}, {} {}, {:g} MHz, {}{}{}", m.op, m.dtype, m.shape, m.cores,
-                    m.cores == 1 ? "core" : "cores", m.npu_clock_mhz, m.stack,
-                    m.conditions.empty() ? "" : ": ", m.conditions);
+    const std::string row = fmt::format("{} {} {}, {} {}, {:g} MHz, {}{}{}", m.op, m.dtype, m.shape,
+                                        m.cores, m.cores == 1 ? "core" : "cores", m.npu_clock_mhz,
+                                        m.stack, m.conditions.empty() ? "" : ": ", m.conditions);
     if (!r.modelled.value) {
       fmt::print(out, "{:>9} {:>9} {:<8} {:>5}  {:<5} {}\n", "-", figure(m.value), m.unit, "-",
                  m.split, row);
@@ -101,10 +111,10 @@ void print_text(std::ostream& out, const Report& report, const Options& o,
     const Modelled& d = r.modelled.detail;
     if (o.details)
       fmt::print(out,
-                 "{:>43}bound by {}; of {:.3g} ms: device {:.3g}, host {:.3g}, dispatch {:.3g} "
-                 "(per thread), MAC array at work {:.3g}; {} jobs, {} tasks, {:.3g} MB\n",
-                 "", d.bound, d.seconds * 1e3, d.device * 1e3, d.host * 1e3, d.dispatch * 1e3,
-                 d.mac * 1e3, d.jobs, d.tasks, static_cast<double>(d.bytes) * 1e-6);
+                 "{:>43}{:.3g} ms: {}; MAC arrays at work {:.0f} % of the time; {} jobs, {} tasks, "
+                 "{:.3g} MB\n",
+                 "", d.seconds * 1e3, shares(d), 100 * d.mac_share, d.jobs, d.tasks,
+                 static_cast<double>(d.bytes) * 1e-6);
     if (error_of(r.ratio) > 1)
       fmt::print(out, "{:>43}off by more than 2x: {}\n", "",
                  r.reason.empty() ? "no reason known" : r.reason);

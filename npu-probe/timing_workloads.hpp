@@ -18,14 +18,15 @@ struct GemmRun {
   std::uint64_t m = 0, n = 0, k = 0;
   sim::MacType type = sim::MacType::fp16;
   unsigned files = 1, cores = 1;
-  bool resident = false;         ///< B was packed before
-  bool accumulate = false;       ///< K slices are added by the DPU
-  bool data_reuse = false;       ///< A's tile stays in CBUF over the tiles of N
-  bool asymmetric = false;       ///< tiles of 256 x 128 where K is sliced
+  bool resident = false;            ///< B was packed before
+  bool accumulate = false;          ///< K slices are added by the DPU
+  bool data_reuse = false;          ///< A's tile stays in CBUF over the tiles of N
+  bool asymmetric = false;          ///< tiles of 256 x 128 where K is sliced
   bool output_right_sized = false;  ///< else the output buffer holds 64 tiles
-  bool device_only = false;      ///< no host work
-  bool cold = false;             ///< one-shot call: allocates and packs everything
-  double host_parallelism = 0;   ///< 0: the calibration's
+  bool device_only = false;         ///< no host work
+  bool fast_read = false;           ///< the library since July 2026 reads back with vector code
+  bool cold = false;                ///< one-shot call: allocates and packs everything
+  double host_parallelism = 0;      ///< 0: the calibration's
 };
 
 /// Tiles of one file's columns [gregordinary/rocket-userspace, rocket_matmul_plan; facts].
@@ -37,17 +38,20 @@ GemmTiles gemm_tiles(const GemmRun& run, std::uint64_t columns);
 std::vector<sim::TaskWork> gemm_tasks(const GemmRun& run, const GemmTiles& tiles,
                                       std::uint64_t columns);
 
-/// What a modelled figure is made of. Seconds of wall time unless it says otherwise.
+/// What a modelled figure is made of: wall time, and what one thread spends it on.
 struct Modelled {
-  double seconds = 0;
-  double device = 0;    ///< of one thread's jobs on its core
-  double host = 0;      ///< of one thread: packing, reading back, synchronising
-  double dispatch = 0;  ///< of one thread: submits, interrupts
-  double mac = 0;       ///< that the MAC arrays of all cores would need, shared evenly
+  double seconds = 0;                 ///< of the whole
+  double host = 0;                    ///< packing, reading back, synchronising, the framework
+  double dispatch = 0;                ///< submits, and an interrupt and a restart per task
+  double device = 0;                  ///< on its core
+  double mac = 0;                     ///< of that, with the MAC array at work
+  double mac_share = 0;               ///< of `seconds`, over all cores: arrays at work, 0 to 1
   std::uint64_t bytes = 0, macs = 0;  ///< all threads
   std::size_t tasks = 0, jobs = 0;    ///< all threads
-  std::string bound;                  ///< what limits, in words
 };
+
+/// The parts of a thread's time, largest first: "host 67 %, MAC array 16 %, ...".
+std::string shares(const Modelled& modelled);
 
 Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Operating& clock,
                    const sim::Dispatch& dispatch);

@@ -36,6 +36,7 @@ constexpr std::array kEntries = {
     Entry{"depthwise_fp16", "MAC/cycle", &Calibration::depthwise_fp16, 1, 1e6},
     Entry{"read_bytes_per_cycle", "B/cycle", &Calibration::read_bytes_per_cycle, 0.1, 1e4},
     Entry{"write_bytes_per_cycle", "B/cycle", &Calibration::write_bytes_per_cycle, 0.1, 1e4},
+    Entry{"feature_overlap", "share", &Calibration::feature_overlap, 0, 1},
     Entry{"dpu_bytes_per_cycle", "B/cycle", &Calibration::dpu_bytes_per_cycle, 0.1, 1e4},
     Entry{"ppu_elements_per_cycle", "elements/cycle", &Calibration::ppu_elements_per_cycle, 0.1,
           1e4},
@@ -54,6 +55,7 @@ constexpr std::array kEntries = {
     Entry{"host_pack_ns", "ns/element", &Calibration::host_pack_ns, 0, 1e4},
     Entry{"host_pack_cold_ns", "ns/element", &Calibration::host_pack_cold_ns, 0, 1e4},
     Entry{"host_read_ns", "ns/element", &Calibration::host_read_ns, 0, 1e4},
+    Entry{"host_read_fast_ns", "ns/element", &Calibration::host_read_fast_ns, 0, 1e4},
     Entry{"host_call_ms", "ms", &Calibration::host_call_ms, 0, 1e4},
     Entry{"host_sync_bytes_per_second", "B/s", &Calibration::host_sync_bytes_per_second, 1e6, 1e13},
     Entry{"host_parallelism", "threads", &Calibration::host_parallelism, 1, 8},
@@ -83,8 +85,7 @@ CalibrationFile parse_calibration(std::string_view text, std::string_view where)
   const json root = json::parse(text, nullptr, false);
   if (root.is_discarded() || !root.is_object()) bad(where, "is not a JSON object");
   const auto constants = root.find("constants");
-  if (constants == root.end() || !constants->is_object())
-    bad(where, "has no object \"constants\"");
+  if (constants == root.end() || !constants->is_object()) bad(where, "has no object \"constants\"");
   std::set<std::string_view> known;
   for (const Entry& entry : kEntries) known.insert(entry.name);
   for (const auto& [name, value] : constants->items())
@@ -112,8 +113,8 @@ CalibrationFile parse_calibration(std::string_view text, std::string_view where)
                              note.unit, entry.unit));
     note.origin = text_member(*found, "origin", where, entry.name);
     if (note.origin != "document" && note.origin != "derived" && note.origin != "fitted")
-      bad(where, fmt::format("constant {} needs an origin: document, derived or fitted",
-                             entry.name));
+      bad(where,
+          fmt::format("constant {} needs an origin: document, derived or fitted", entry.name));
     note.source = text_member(*found, "source", where, entry.name);
     if (note.source.empty()) bad(where, fmt::format("constant {} has no source", entry.name));
     note.fitted_on = text_member(*found, "fitted_on", where, entry.name);

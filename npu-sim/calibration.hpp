@@ -16,6 +16,7 @@ struct Calibration {
   double mac_int4 = 0, mac_int8 = 0, mac_int16 = 0, mac_fp16 = 0, mac_bf16 = 0, mac_tf32 = 0;
   double depthwise_int8 = 0, depthwise_fp16 = 0;
   double read_bytes_per_cycle = 0, write_bytes_per_cycle = 0;
+  double feature_overlap = 0;
   double dpu_bytes_per_cycle = 0, ppu_elements_per_cycle = 0;
   double task_start_cycles = 0;
   double cbuf_banks = 0, cbuf_bank_bytes = 0;
@@ -27,7 +28,8 @@ struct Calibration {
   double task_interrupt_little_us = 0, task_interrupt_big_us = 0;
   double vendor_job_us = 0;
   // the programs around the NPU whose speed was published
-  double host_pack_ns = 0, host_pack_cold_ns = 0, host_read_ns = 0, host_call_ms = 0;
+  double host_pack_ns = 0, host_pack_cold_ns = 0, host_read_ns = 0, host_read_fast_ns = 0;
+  double host_call_ms = 0;
   double host_sync_bytes_per_second = 0, host_parallelism = 0;
   double mesa_invoke_ms = 0, mesa_element_ns = 0;
   double vendor_invoke_ms = 0;

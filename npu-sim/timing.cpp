@@ -132,8 +132,7 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
   if (!(operating.npu_hz > 0) || operating.active_cores == 0)
     throw Error(ErrorCode::invalid_argument,
                 "the timing model needs a clock above 0 Hz and at least one active core");
-  const double dram_per_cycle =
-      c.dram_bytes_per_second / operating.active_cores / operating.npu_hz;
+  const double dram_per_cycle = c.dram_bytes_per_second / operating.active_cores / operating.npu_hz;
   const double read = std::min(c.read_bytes_per_cycle, dram_per_cycle);
   const double write = std::min(c.write_bytes_per_cycle, dram_per_cycle);
   const std::uint64_t feature = work.data_reuse ? 0 : work.feature_bytes;
@@ -147,11 +146,11 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
   t.mac = mac_cycles(work, c);
   t.operand = static_cast<double>(work.operand_bytes) / read;
   // The DPU works on atoms of 16 bytes of its input; results of 4 bytes take more than one.
-  const double element = work.output_elements == 0
-                             ? 0
-                             : std::max(bits_of(work.type) / 8,
-                                        static_cast<double>(work.output_bytes) /
-                                            static_cast<double>(work.output_elements));
+  const double element =
+      work.output_elements == 0
+          ? 0
+          : std::max(bits_of(work.type) / 8, static_cast<double>(work.output_bytes) /
+                                                 static_cast<double>(work.output_elements));
   t.dpu = static_cast<double>(work.output_elements) * element / c.dpu_bytes_per_cycle;
   t.ppu = static_cast<double>(work.pool_elements) / c.ppu_elements_per_cycle;
   if (work.pool_elements != 0) t.dpu = 0;
@@ -160,8 +159,8 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
   t.bytes = feature + weight + program + work.operand_bytes + work.output_bytes;
   t.dram = static_cast<double>(t.bytes) / dram_per_cycle;
 
-  t.load = t.fetch + t.feature + t.weight;
   const double slowest = std::max({t.mac, t.operand, t.dpu, t.ppu, t.write});
+  t.load = t.fetch + t.weight + t.feature - std::min(t.feature * c.feature_overlap, slowest);
   t.body = slowest + t.start;
   t.total = std::max(t.load + t.body, t.dram);
 
@@ -169,9 +168,9 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
       {t.mac, Resource::mac},         {t.feature, Resource::feature}, {t.weight, Resource::weight},
       {t.operand, Resource::operand}, {t.write, Resource::write},     {t.dpu, Resource::dpu},
       {t.ppu, Resource::ppu},         {t.fetch, Resource::fetch},     {t.start, Resource::start}};
-  const auto* worst = std::max_element(
-      std::begin(causes), std::end(causes),
-      [](const auto& a, const auto& b) { return a.first < b.first; });
+  const auto* worst =
+      std::max_element(std::begin(causes), std::end(causes),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
   t.limit = worst->second;
   // Reads, operands and writes share the memory: together they may take longer than any of them.
   if (t.dram > t.load + t.body ||
@@ -197,8 +196,7 @@ JobTime estimate_job(std::span<const TaskWork> tasks, const Dispatch& dispatch,
     const TaskTime t = estimate(work, c, operating);
     double total = t.total;
     if (dispatch.chained && body_before > 0) {
-      const double hidden =
-          banks_before + banks(work, c) <= c.cbuf_banks ? t.load : t.fetch;
+      const double hidden = banks_before + banks(work, c) <= c.cbuf_banks ? t.load : t.fetch;
       // Never faster than the memory serves this task.
       total = std::max(t.total - std::min(hidden, body_before), t.dram);
     }

@@ -60,14 +60,15 @@ enum class Resource : std::uint8_t {
 };
 std::string_view to_string(Resource resource);
 
-/// Cycles of the NPU clock by cause. Loading and the rest of a task do not overlap, since the
-/// array starts when its tile is in CBUF; multiplying, DPU, PPU and writing do.
+/// Cycles of the NPU clock by cause. Weights are loaded before the array starts; a part of
+/// the feature loading overlaps with the array's work; multiplying, DPU, PPU and writing run
+/// together.
 struct TaskTime {
   double fetch = 0, feature = 0, weight = 0;  ///< one after the other: they share a read port
   double mac = 0, operand = 0, dpu = 0, ppu = 0, write = 0;
   double dram = 0;   ///< all bytes at this core's share of the memory
   double start = 0;  ///< fixed part of each task
-  double load = 0;   ///< fetch + feature + weight
+  double load = 0;   ///< fetch + weight + what does not overlap of feature
   double body = 0;   ///< the slowest of what runs together, plus start
   double total = 0;  ///< load + body, or dram if that takes longer
   Resource limit = Resource::start;
