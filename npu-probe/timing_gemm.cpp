@@ -96,9 +96,9 @@ Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Ope
   const unsigned files = static_cast<unsigned>(std::min<std::uint64_t>(run.files, up(run.n, 16)));
   const std::uint64_t columns = up(up(run.n, files), 16) * 16;
   const GemmTiles tiles = gemm_tiles(run, columns);
-  constexpr std::uint64_t kMostTasks = 1 << 20;
+  constexpr std::uint64_t kMostTasks = 1 << 18;
   if (tiles.count_m * tiles.count_n * tiles.count_k > kMostTasks)
-    throw Error(ErrorCode::invalid_argument, "the matrix product takes more than 1048576 tasks");
+    throw Error(ErrorCode::invalid_argument, "the matrix product takes more than 262144 tasks");
   const std::vector<sim::TaskWork> tasks = gemm_tasks(run, tiles, columns);
 
   Modelled r;

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "npu-probe/timing_report.hpp"
+#include "regdb/error.hpp"
 
 namespace npu::probe {
 namespace {
@@ -98,7 +99,7 @@ Setting setting(const Measurement& row, const sim::Calibration& c) {
     s.dispatch.interrupt = sim::InterruptCore::big_floating;
     if (has(text, "another big") || has(text, "different big") || has(text, "other big"))
       s.dispatch.interrupt = sim::InterruptCore::big_other;
-    if (has(text, "same") || has(text, "co-located"))
+    if (has(text, "same") || has(text, "one big core") || has(text, "co-located"))
       s.dispatch.interrupt = sim::InterruptCore::big_same;
   }
   if (s.vendor) {
@@ -136,7 +137,8 @@ GemmRun gemm_run(const Setting& s) {
   run.asymmetric = s.vendor || has(text, "asymmetric");
   run.fast_read = run.asymmetric;
   run.output_right_sized = s.vendor || has(text, "right-sized");
-  run.device_only = row.metric == "device time";
+  // "wait": what a thread waits for its jobs, without its own work.
+  run.device_only = row.metric == "device time" || row.metric == "wait";
   return run;
 }
 
@@ -178,6 +180,15 @@ Modelled predict_submit(Setting& s) {
                                          one_tile(size.m, size.k, size.n, mac_type(s.row.dtype)));
   Modelled r = from_job(sim::estimate_job(tasks, s.dispatch, s.c, s.clock));
   r.mac_share = r.mac / r.seconds;
+  if (s.row.metric == "latency") return r;
+  if (!has(s.row.metric, "overhead") || !has(s.row.conditions, "IOMMU"))
+    throw Inexpressible{"of a submit the model knows the latency and the IOMMU's overhead"};
+  sim::Dispatch stock = s.dispatch;
+  stock.iommu_kept = false;
+  sim::Dispatch kept = s.dispatch;
+  kept.iommu_kept = true;
+  r.seconds = sim::estimate_job(tasks, stock, s.c, s.clock).total -
+              sim::estimate_job(tasks, kept, s.c, s.clock).total;
   return r;
 }
 
@@ -294,6 +305,8 @@ Modelled predict_llm(Setting& s) {
 
   GemmRun run;
   run.type = mac_type(row.dtype);
+  if (!s.vendor && run.type != MacType::fp16 && run.type != MacType::bf16)
+    throw Inexpressible{"rotating and quantising activations on the host is not modelled"};
   run.cores = row.cores;
   Modelled r;
   if (s.vendor) {
@@ -387,6 +400,8 @@ Prediction predict(const Measurement& row, const sim::Calibration& calibration) 
     p.value = in_unit(s, p.detail);
   } catch (const Inexpressible& reason) {
     p.inexpressible = reason.why;
+  } catch (const Error& error) {
+    p.inexpressible = error.what();
   }
   return p;
 }

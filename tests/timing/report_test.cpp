@@ -244,6 +244,15 @@ TEST(TimingReport, RowsThatTheModelCannotExpressSaySo) {
   EXPECT_THAT(why(row), HasSubstr("dance"));
   row.op = "llm";
   EXPECT_THAT(why(row), HasSubstr("language model"));
+  row = gemm("fp16", "");
+  row.shape = "1048576x1048576x1048576";
+  EXPECT_THAT(why(row), HasSubstr("tasks"));
+  row = gemm("int8", "resident");
+  row.op = "llm";
+  row.shape = "Gemma-4-12B prefill 512";
+  EXPECT_THAT(why(row), HasSubstr("quantising"));
+  row.shape = "Gemma-4-12B decode";
+  EXPECT_THAT(why(row), HasSubstr("CPU"));
   row.op = "memcpy";
   row.stack = "cpu";
   EXPECT_THAT(why(row), HasSubstr("NPU"));
