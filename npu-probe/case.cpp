@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "npu-probe/files.hpp"
 #include "regdb/error.hpp"
@@ -16,9 +15,15 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxJsonBytes = 64u << 20;
+// Bounds far above any network, so that a small hostile file costs neither memory nor hours.
+constexpr std::size_t kMaxJsonBytes = 16u << 20;
 constexpr std::size_t kMaxJsonDepth = 32;
 constexpr std::size_t kMaxItems = 1u << 16;          // of any list
+constexpr std::size_t kMaxSearched = 1u << 13;       // of lists that are searched one by one
+constexpr std::size_t kMaxHandles = 1u << 10;        // of one job
+constexpr std::size_t kMaxRegcmdBytes = 64u << 20;   // also of all tasks together
+constexpr std::size_t kMaxFileBytes = 512u << 20;    // all files of a case, unpacked
+constexpr std::uint64_t kMaxMoved = 16ull << 30;     // buffers and tensors of all jobs
 constexpr std::uint64_t kMaxTensor = 256u << 20;     // elements
 constexpr std::uint64_t kMaxSubmitBytes = 1u << 30;  // all buffers of a submit
 constexpr std::uint64_t kPage = 4096;
@@ -61,9 +66,10 @@ class Node {
     return value_.get<bool>();
   }
   template <class F>
-  void each(F visit) const {
+  void each(F visit, std::size_t limit = kMaxItems) const {
     if (!value_.is_array()) fail(path_ + " is not an array");
-    if (value_.size() > kMaxItems) fail(path_ + " has too many elements");
+    if (value_.size() > limit)
+      fail(fmt::format("{} has {} elements, the limit is {}", path_, value_.size(), limit));
     for (std::size_t i = 0; i < value_.size(); ++i)
       visit(Node(value_[i], fmt::format("{}[{}]", path_, i)));
   }
@@ -103,40 +109,44 @@ TensorType tensor_type(const Node& node) {
 }
 
 void read_model(const Node& model, Case& c) {
-  model["tensors"].each([&](const Node& n) {
-    Tensor t;
-    t.id = n["id"].id();
-    t.type = tensor_type(n["type"]);
-    std::uint64_t elements = 1;
-    n["dims"].each([&](const Node& d) {
-      t.dims.push_back(d.u32(0, 1 << 24));
-      elements *= t.dims.back();
-      if (t.dims.size() > 8 || elements > kMaxTensor) fail(n.path() + ".dims is too large");
-    });
-    if (n.has("zero_points"))
-      n["zero_points"].each([&](const Node& z) {
-        t.zero_points.push_back(static_cast<std::int32_t>(z.integer(INT32_MIN, INT32_MAX)));
-      });
-    for (const Tensor& other : c.tensors)
-      if (other.id == t.id) fail(fmt::format("{}.id = {} stands twice", n.path(), t.id));
-    c.tensors.push_back(std::move(t));
-  });
-  model["ops"].each([&](const Node& n) {
-    CaseOperator op;
-    op.index = n["index"].id();
-    op.name = n["op"].text();
-    op.inputs = n["inputs"].ids();
-    op.outputs = n["outputs"].ids();
-    if (n.has("stride")) {
-      bool first = true;
-      n["stride"].each([&](const Node& s) {
-        const std::uint32_t stride = s.u32(0, 4096);
-        if (first) op.stride = stride;
-        first = false;
-      });
-    }
-    c.ops.push_back(std::move(op));
-  });
+  model["tensors"].each(
+      [&](const Node& n) {
+        Tensor t;
+        t.id = n["id"].id();
+        t.type = tensor_type(n["type"]);
+        std::uint64_t elements = 1;
+        n["dims"].each([&](const Node& d) {
+          t.dims.push_back(d.u32(0, 1 << 24));
+          elements *= t.dims.back();
+          if (t.dims.size() > 8 || elements > kMaxTensor) fail(n.path() + ".dims is too large");
+        });
+        if (n.has("zero_points"))
+          n["zero_points"].each([&](const Node& z) {
+            t.zero_points.push_back(static_cast<std::int32_t>(z.integer(INT32_MIN, INT32_MAX)));
+          });
+        for (const Tensor& other : c.tensors)
+          if (other.id == t.id) fail(fmt::format("{}.id = {} stands twice", n.path(), t.id));
+        c.tensors.push_back(std::move(t));
+      },
+      kMaxSearched);
+  model["ops"].each(
+      [&](const Node& n) {
+        CaseOperator op;
+        op.index = n["index"].id();
+        op.name = n["op"].text();
+        op.inputs = n["inputs"].ids();
+        op.outputs = n["outputs"].ids();
+        if (n.has("stride")) {
+          bool first = true;
+          n["stride"].each([&](const Node& s) {
+            const std::uint32_t stride = s.u32(0, 4096);
+            if (first) op.stride = stride;
+            first = false;
+          });
+        }
+        c.ops.push_back(std::move(op));
+      },
+      kMaxSearched);
 }
 
 // The reference of a tensor: one byte an element.
@@ -170,39 +180,51 @@ void check_layout(const CaseSubmit& submit, const std::string& path) {
   }
 }
 
-CaseSubmit read_submit(const Node& node, const FileReader& read, const Case& c) {
+// What all submits of a case ask for together.
+struct Work {
+  std::uint64_t words = 0, moved = 0;
+};
+
+CaseSubmit read_submit(const Node& node, const FileReader& read, const Case& c, Work& work) {
   CaseSubmit submit;
   std::uint64_t total = 0;
-  std::set<std::uint32_t> handles;
-  node["bos"].each([&](const Node& n) {
-    CaseBo bo;
-    bo.handle = n["handle"].u32(1);
-    bo.iova = n["iova"].u32();
-    bo.size = n["size"].u32(1, kMaxSubmitBytes);
-    bo.role = n["role"].text();
-    if (bo.iova % kPage != 0) fail(n.path() + ".iova is not page aligned");
-    if (!handles.insert(bo.handle).second)
-      fail(fmt::format("{}.handle = {} stands twice", n.path(), bo.handle));
-    total += bo.size;
-    if (total > kMaxSubmitBytes) fail(node.path() + ".bos: more than 1 GiB of buffers");
-    if (n.has("tensor")) {
-      bo.tensor = n["tensor"].id();
-      (void)c.tensor(*bo.tensor);
-    }
-    if (n.has("file")) {
-      bo.bytes = read(file_name(n["file"]), bo.size);
-      bo.recorded = true;
-    }
-    submit.bos.push_back(std::move(bo));
-  });
+  node["bos"].each(
+      [&](const Node& n) {
+        CaseBo bo;
+        bo.handle = n["handle"].u32(1);
+        bo.iova = n["iova"].u32();
+        bo.size = n["size"].u32(1, kMaxSubmitBytes);
+        bo.role = n["role"].text();
+        if (bo.iova % kPage != 0) fail(n.path() + ".iova is not page aligned");
+        if (!submit.by_handle.emplace(bo.handle, submit.bos.size()).second)
+          fail(fmt::format("{}.handle = {} stands twice", n.path(), bo.handle));
+        total += bo.size;
+        if (total > kMaxSubmitBytes) fail(node.path() + ".bos: more than 1 GiB of buffers");
+        if (n.has("tensor")) {
+          bo.tensor = n["tensor"].id();
+          (void)c.tensor(*bo.tensor);
+        }
+        if (n.has("file")) {
+          bo.bytes = read(file_name(n["file"]), bo.size);
+          bo.recorded = true;
+        }
+        submit.bos.push_back(std::move(bo));
+      },
+      kMaxSearched);
   check_layout(submit, node.path() + ".bos");
   const auto handle_list = [&](const Node& n) {
     std::vector<std::uint32_t> out;
-    n.each([&](const Node& h) {
-      out.push_back(h.u32(1));
-      if (submit.find(out.back()) == nullptr)
-        fail(fmt::format("{} = {} names no buffer", h.path(), out.back()));
-    });
+    n.each(
+        [&](const Node& h) {
+          out.push_back(h.u32(1));
+          const CaseBo* bo = submit.find(out.back());
+          if (bo == nullptr) fail(fmt::format("{} = {} names no buffer", h.path(), out.back()));
+          work.moved += bo->size;
+          if (bo->tensor) work.moved += c.tensor(*bo->tensor).elements();
+          if (work.moved > kMaxMoved)
+            fail(h.path() + ": the jobs up to here move more than 16 GiB");
+        },
+        kMaxHandles);
     return out;
   };
   node["jobs"].each([&](const Node& n) {
@@ -218,6 +240,9 @@ CaseSubmit read_submit(const Node& node, const FileReader& read, const Case& c) 
         fail(fmt::format("{}: words {}..{} are not in regcmd.bin, which holds {}", t.path(),
                          task.first_word, std::uint64_t{task.first_word} + task.count - 1,
                          c.regcmd.size()));
+      work.words += task.count;
+      if (work.words > kMaxRegcmdBytes / 8)
+        fail(t.path() + ": the tasks up to here have more than 8 Mi words");
       job.tasks.push_back(task);
     });
     if (job.tasks.empty()) fail(n.path() + ".tasks is empty");
@@ -227,7 +252,7 @@ CaseSubmit read_submit(const Node& node, const FileReader& read, const Case& c) 
 }
 
 json parse_bounded(std::string_view text) {
-  if (text.size() > kMaxJsonBytes) fail("larger than 64 MiB");
+  if (text.size() > kMaxJsonBytes) fail("larger than 16 MiB");
   bool too_deep = false;
   const auto watch = [&](int depth, json::parse_event_t, json&) {
     if (depth > static_cast<int>(kMaxJsonDepth)) too_deep = true;
@@ -251,9 +276,8 @@ std::size_t Tensor::elements() const {
 }
 
 const CaseBo* CaseSubmit::find(std::uint32_t handle) const {
-  for (const CaseBo& bo : bos)
-    if (bo.handle == handle) return &bo;
-  return nullptr;
+  const auto it = by_handle.find(handle);
+  return it == by_handle.end() ? nullptr : &bos[it->second];
 }
 
 const Tensor& Case::tensor(int id) const {
@@ -262,7 +286,21 @@ const Tensor& Case::tensor(int id) const {
   fail(fmt::format("there is no tensor {}", id));
 }
 
-Case parse_case(std::string_view text, const FileReader& read) {
+Case parse_case(std::string_view text, const FileReader& read_one) {
+  // A kilobyte of gzip can stand for a megabyte and be named many times.
+  std::size_t left = kMaxFileBytes;
+  const FileReader read = [&](const std::string& name, std::size_t max_bytes) {
+    if (left < max_bytes) max_bytes = left;
+    try {
+      std::vector<std::byte> bytes = read_one(name, max_bytes);
+      left -= std::min(left, bytes.size());
+      return bytes;
+    } catch (const Error& error) {
+      if (max_bytes != left) throw;
+      throw Error(error.code(), fmt::format("{} (all files of a case may hold {} MiB together)",
+                                            error.what(), kMaxFileBytes >> 20));
+    }
+  };
   const json parsed = parse_bounded(text);
   const Node root(parsed, "(root)");
   if (root["format"].integer(0, 1000) != 1) fail("only format 1 is known");
@@ -276,13 +314,16 @@ Case parse_case(std::string_view text, const FileReader& read) {
       [&](const std::string& key, const Node& n) { read_reference(key, n, read, c); });
   root["reference_files"].each_member(
       [&](const std::string& key, const Node& n) { read_reference(key, n, read, c); });
-  c.regcmd = regdb::parse_regcmd_bytes(read("regcmd.bin", kMaxJsonBytes));
-  root["submits"].each([&](const Node& n) { c.submits.push_back(read_submit(n, read, c)); });
-  root["checks"].each([&](const Node& n) {
-    CaseCheck check{n["op"].id(), n["tensor"].id(), n["executor_sha256"].text()};
-    (void)c.tensor(check.tensor);
-    c.checks.push_back(std::move(check));
-  });
+  c.regcmd = regdb::parse_regcmd_bytes(read("regcmd.bin", kMaxRegcmdBytes));
+  Work work;
+  root["submits"].each([&](const Node& n) { c.submits.push_back(read_submit(n, read, c, work)); });
+  root["checks"].each(
+      [&](const Node& n) {
+        CaseCheck check{n["op"].id(), n["tensor"].id(), n["executor_sha256"].text()};
+        (void)c.tensor(check.tensor);
+        c.checks.push_back(std::move(check));
+      },
+      kMaxSearched);
   return c;
 }
 

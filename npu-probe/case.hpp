@@ -57,6 +57,7 @@ struct CaseJob {
 struct CaseSubmit {
   std::vector<CaseBo> bos;
   std::vector<CaseJob> jobs;
+  std::map<std::uint32_t, std::size_t> by_handle;  ///< position in `bos`
   const CaseBo* find(std::uint32_t handle) const;
 };
 

@@ -105,6 +105,8 @@ void encode(const EncodeOptions& o, Io& io) {
   }
   if (o.output == "-") {
     io.out.write(out.data(), static_cast<std::streamsize>(out.size()));
+    io.out.flush();  // half a program must not pass for a whole one
+    if (!io.out) throw Error(ErrorCode::bad_file, "standard output cannot be written");
     return;
   }
   std::ofstream file(o.output, std::ios::binary | std::ios::trunc);

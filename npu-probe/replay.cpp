@@ -123,6 +123,7 @@ class Session {
  public:
   Session(const device::Device& pattern, const Case& c, const CaseSubmit& submit)
       : case_(c), submit_(submit), device_(pattern.open_another()) {
+    for (const CaseBo& bo : submit.bos) by_iova_.emplace(bo.iova, &bo);
     for (const CaseBo& bo : submit.bos) {
       device::Buffer buffer = device_->create_buffer(bo.size);
       std::copy(bo.bytes.begin(), bo.bytes.end(), buffer.host().begin());
@@ -190,24 +191,22 @@ class Session {
   // Where the device has what the recording had at `iova`; unchanged if that is in no buffer. The
   // end of a buffer belongs to it: some addresses point one plane past the last one.
   std::uint32_t relocate(std::uint32_t iova) const {
-    const CaseBo* ends_here = nullptr;
-    for (const CaseBo& bo : submit_.bos) {
-      const std::uint64_t end = bo.iova + (std::uint64_t{bo.size} + kPage - 1) / kPage * kPage;
-      if (iova >= bo.iova && iova < end) return buffers_.at(bo.handle).iova() + (iova - bo.iova);
-      if (iova == end) ends_here = &bo;
-    }
-    if (ends_here != nullptr)
-      return buffers_.at(ends_here->handle).iova() + (iova - ends_here->iova);
-    return iova;
+    const CaseBo* bo = last_from(iova);
+    if (bo == nullptr) return iova;
+    const std::uint64_t end = bo->iova + (std::uint64_t{bo->size} + kPage - 1) / kPage * kPage;
+    return iova <= end ? buffers_.at(bo->handle).iova() + (iova - bo->iova) : iova;
+  }
+
+  // The last buffer that starts at `iova` or below; buffers do not overlap (parse_case).
+  const CaseBo* last_from(std::uint32_t iova) const {
+    const auto after = by_iova_.upper_bound(iova);
+    return after == by_iova_.begin() ? nullptr : std::prev(after)->second;
   }
 
   void write_program(const CaseTask& task) {
-    const CaseBo* home = nullptr;
-    for (const CaseBo& bo : submit_.bos)
-      if (task.regcmd >= bo.iova && std::uint64_t{task.regcmd} + std::uint64_t{task.count} * 8 <=
-                                        std::uint64_t{bo.iova} + bo.size)
-        home = &bo;
-    if (home == nullptr)
+    const CaseBo* home = last_from(task.regcmd);
+    if (home == nullptr || std::uint64_t{task.regcmd} + std::uint64_t{task.count} * 8 >
+                               std::uint64_t{home->iova} + home->size)
       bad_case(fmt::format("the program at {:#x} with {} words lies in no buffer", task.regcmd,
                            task.count));
     std::byte* out = buffer(home->handle).host().data() + (task.regcmd - home->iova);
@@ -264,6 +263,7 @@ class Session {
 
   const Case& case_;
   const CaseSubmit& submit_;
+  std::map<std::uint32_t, const CaseBo*> by_iova_;
   std::unique_ptr<device::Device> device_;
   std::map<std::uint32_t, device::Buffer> buffers_;
 };

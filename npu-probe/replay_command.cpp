@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 
 #include "npu-probe/probe.hpp"
@@ -91,6 +92,16 @@ void replay(const Options& o, Io& io) {
   json cases = json::array();
   std::size_t matched = 0;
   int worst = 0;
+  const auto failed = [&](const fs::path& dir, ErrorCode code, const std::string& message) {
+    if (io.err_is_terminal) io.err << "\r\x1b[K" << std::flush;
+    worst = std::max(worst, exit_code(code));
+    if (o.as_json)
+      cases.push_back({{"name", label(dir)},
+                       {"match", false},
+                       {"error", {{"code", std::string(to_string(code))}, {"message", message}}}});
+    else
+      fmt::print(io.out, "{}\n  ERROR  {}\n", label(dir), message);
+  };
   for (std::size_t i = 0; i < dirs.size(); ++i) {
     if (io.err_is_terminal)
       fmt::print(io.err, "\r\x1b[K[{}/{}] {}", i + 1, dirs.size(), label(dirs[i])), io.err.flush();
@@ -105,16 +116,9 @@ void replay(const Options& o, Io& io) {
       else
         print(io.out, r, o.quiet);
     } catch (const Error& error) {
-      if (io.err_is_terminal) io.err << "\r\x1b[K" << std::flush;
-      worst = std::max(worst, exit_code(error.code()));
-      if (o.as_json)
-        cases.push_back(
-            {{"name", label(dirs[i])},
-             {"match", false},
-             {"error",
-              {{"code", std::string(to_string(error.code()))}, {"message", error.what()}}}});
-      else
-        fmt::print(io.out, "{}\n  ERROR  {}\n", label(dirs[i]), error.what());
+      failed(dirs[i], error.code(), error.what());
+    } catch (const std::bad_alloc&) {  // the other cases may well fit
+      failed(dirs[i], ErrorCode::out_of_memory, "not enough memory on this host for the case");
     }
   }
   if (o.as_json) {

@@ -91,12 +91,13 @@ std::uint64_t bytes_moved(const kernels::GemmStats& stats) {
 }
 
 void run_gemm(const Options& o, Io& io) {
-  const std::uint64_t largest = std::uint64_t{o.shape.m} * o.shape.k +
-                                std::uint64_t{o.shape.n} * o.shape.k +
-                                std::uint64_t{o.shape.m} * o.shape.n * 4;
-  if (largest > std::uint64_t{1} << 31)
+  // As the NPU stores them: k and n in groups of 32.
+  const std::uint64_t m = o.shape.m, n = (std::uint64_t{o.shape.n} + 31) / 32 * 32,
+                      k = (std::uint64_t{o.shape.k} + 31) / 32 * 32;
+  const std::uint64_t largest = m * k + n * k + m * n * 4;
+  if (largest > device::kMaxBufferBytes)
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("gemm {} x {} x {} needs {} MiB of matrices; 2048 MiB is the limit of "
+                fmt::format("gemm {} x {} x {} needs {} MiB of matrices; 2047 MiB is the limit of "
                             "this command",
                             o.shape.m, o.shape.n, o.shape.k, largest >> 20));
   std::vector<std::unique_ptr<device::Device>> files;

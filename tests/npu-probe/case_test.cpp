@@ -136,6 +136,68 @@ TEST_F(CaseTest, GzipBombIsCutAtTheDeclaredSize) {
   EXPECT_NE(refusal(changed), "");
 }
 
+TEST_F(CaseTest, SmallFilesThatStandForGigabytesAreRefused) {
+  // 40 tensors of 64 MiB that name the same file, as a kilobyte of gzip could fill it.
+  json changed = good;
+  json tensor = changed["model"]["tensors"][0];
+  tensor["dims"] = {1, 8192, 8192, 1};
+  for (int id = 1000; id < 1040; ++id) {
+    tensor["id"] = id;
+    changed["model"]["tensors"].push_back(tensor);
+    changed["reference_files"][std::to_string(id)] = "zeros";
+  }
+  std::size_t given = 0;
+  const auto read = [&](const std::string& name, std::size_t max_bytes) {
+    if (name != "zeros") {
+      const std::string bytes = slurp(mesa("add_14_32") / name);
+      const auto* from = reinterpret_cast<const std::byte*>(bytes.data());
+      return std::vector<std::byte>(from, from + bytes.size());
+    }
+    if (max_bytes < std::size_t{64} << 20) throw Error(ErrorCode::bad_file, "too large");
+    given += std::size_t{64} << 20;
+    return std::vector<std::byte>(std::size_t{64} << 20);
+  };
+  try {
+    (void)parse_case(changed.dump(), read);
+    FAIL() << "loaded " << given << " bytes";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::bad_file);
+    EXPECT_NE(std::string(error.what()).find("together"), std::string::npos) << error.what();
+  }
+  EXPECT_LE(given, std::size_t{512} << 20);
+}
+
+TEST_F(CaseTest, ListsThatWouldTakeHoursAreRefused) {
+  json many_bos = good;
+  for (int i = 0; i < 8192; ++i)
+    many_bos["submits"][0]["bos"].push_back(
+        {{"handle", 1000 + i}, {"iova", 0x10000000 + 4096 * i}, {"size", 1}, {"role", "unused"}});
+  EXPECT_NE(refusal(many_bos).find("the limit is"), std::string::npos);
+
+  json many_handles = good;
+  const json handle = good["submits"][0]["jobs"][0]["in"][0];
+  for (int i = 0; i < 1024; ++i) many_handles["submits"][0]["jobs"][0]["in"].push_back(handle);
+  EXPECT_NE(refusal(many_handles).find("the limit is"), std::string::npos);
+
+  // 70,000 tasks of the same 130 words.
+  json many_words = good;
+  json& tasks = many_words["submits"][0]["jobs"][0]["tasks"];
+  const json task = tasks[0];
+  for (int i = 0; i < 35000; ++i) tasks.push_back(task);
+  many_words["submits"][0]["jobs"][1]["tasks"] = tasks;
+  EXPECT_NE(refusal(many_words).find("8 Mi words"), std::string::npos);
+
+  // 20 jobs that each write a buffer of 900 MiB.
+  json much_data = good;
+  json& submit = much_data["submits"][0];
+  submit["bos"].push_back(
+      {{"handle", 999}, {"iova", 0x40000000}, {"size", 900 << 20}, {"role", "activation"}});
+  json job = submit["jobs"][0];
+  job["out"] = {999};
+  for (int i = 0; i < 20; ++i) submit["jobs"].push_back(job);
+  EXPECT_NE(refusal(much_data).find("16 GiB"), std::string::npos);
+}
+
 TEST_F(CaseTest, BitFlipsAreRefusedOrRunToAVerdict) {
   std::mt19937 rng(5);
   const auto device = device::open_device("sim");

@@ -76,6 +76,19 @@ TEST(Decode, RandomFilesAreListedOrRefused) {
   }
 }
 
+TEST(Decode, EncodeSaysThatItsOutputIsLost) {
+  const std::string json = tool({"decode", "--json", mesa("add_14_32").string()}).out;
+  struct Full : std::streambuf {
+  } full;  // takes nothing, like a full disk
+  std::istringstream in(json);
+  std::ostringstream err;
+  std::ostream out(&full);
+  Io io{in, out, err};
+  const char* argv[] = {"npu-probe", "encode", "-"};
+  EXPECT_EQ(run(3, argv, io), 4);
+  EXPECT_NE(err.str().find("cannot be written"), std::string::npos) << err.str();
+}
+
 TEST(Decode, BadFilesEndWithFour) {
   EXPECT_EQ(tool({"decode", "/no/such/file"}).status, 4);
   EXPECT_EQ(tool({"decode", "/"}).status, 4);

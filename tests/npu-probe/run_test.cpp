@@ -33,6 +33,8 @@ TEST(Run, UsageErrorsEndWithTwo) {
   EXPECT_EQ(tool({"run", "gemm", "--cores", "4"}).status, 2);
   EXPECT_EQ(tool({"run", "gemm", "--device", "toaster"}).status, 2);
   EXPECT_EQ(tool({"run", "gemm", "--m", "16000000", "--n", "16000000", "--k", "4"}).status, 2);
+  // One column is stored as 32.
+  EXPECT_EQ(tool({"run", "gemm", "--m", "16777216", "--n", "1", "--k", "1"}).status, 2);
   EXPECT_EQ(tool({"run"}).status, 2);
   EXPECT_EQ(tool({}).status, 2);
   EXPECT_EQ(tool({"fly"}).status, 2);
