@@ -37,6 +37,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_replay(app, io);
   add_decode(app, io);
   add_encode(app, io);
+  add_timing_report(app, io);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

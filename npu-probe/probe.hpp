@@ -30,6 +30,7 @@ void add_encode(CLI::App& app, Io& io);
 void add_replay(CLI::App& app, Io& io);
 void add_run(CLI::App& app, Io& io);
 void add_bringup(CLI::App& app, Io& io);
+void add_timing_report(CLI::App& app, Io& io);
 
 /// The whole tool; argv[0] is its name. Never throws; returns the exit code.
 int run(int argc, const char* const* argv, Io& io);

@@ -11,9 +11,6 @@
 #include "npu-probe/timing_report.hpp"
 
 namespace npu::probe {
-
-void add_timing_report(CLI::App& app, Io& io);  // declared in probe.hpp too
-
 namespace {
 
 using nlohmann::json;
