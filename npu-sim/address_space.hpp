@@ -16,8 +16,12 @@ namespace npu::sim {
 ///
 /// Thread safety: map/unmap may be called while a core runs; unmap waits until no task that
 /// uses this space is running (Lock), so a span stays valid for the length of a task.
+///
+/// DmaSpace answers resolve(), read() and write() through an IOMMU instead.
 class AddressSpace {
  public:
+  virtual ~AddressSpace() = default;
+
   static constexpr std::uint64_t kWindow = std::uint64_t{1} << 32;
   static constexpr std::uint32_t kPageSize = 4096;
 
@@ -34,13 +38,14 @@ class AddressSpace {
   std::optional<std::uint32_t> find_hole(std::size_t bytes) const;
 
   /// The `bytes` at `iova` if they lie in one mapping, else an empty span.
-  std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes) const;
+  virtual std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes) const;
 
   /// Copies across adjacent mappings. False, with `*fault_iova` set to the first address that is
   /// not mapped, if any byte is missing.
-  bool read(std::uint64_t iova, void* out, std::size_t bytes, std::uint64_t* fault_iova) const;
-  bool write(std::uint64_t iova, const void* in, std::size_t bytes,
-             std::uint64_t* fault_iova) const;
+  virtual bool read(std::uint64_t iova, void* out, std::size_t bytes,
+                    std::uint64_t* fault_iova) const;
+  virtual bool write(std::uint64_t iova, const void* in, std::size_t bytes,
+                     std::uint64_t* fault_iova) const;
 
   /// Held for the length of a task.
   std::shared_lock<std::shared_mutex> lock() const { return std::shared_lock(mutex_); }
