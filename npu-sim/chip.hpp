@@ -7,8 +7,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "npu-sim/address_space.hpp"
+#include "npu-sim/injection.hpp"
+#include "npu-sim/observer.hpp"
 #include "npu-sim/quirks.hpp"
 
 namespace npu::sim {
@@ -30,6 +33,7 @@ struct Fault {
   std::string where;       ///< BLOCK.REGISTER or BLOCK.REGISTER.field
   std::string message;     ///< one sentence for people
   std::uint64_t iova = 0;  ///< first bad address, for dma_read and dma_write
+  std::string quirk{};     ///< its row in docs/open-questions.md; empty: none
 };
 
 struct ChipOptions {
@@ -39,6 +43,8 @@ struct ChipOptions {
   /// Int8 multiply-accumulates (or work as long) after which a start counts as one that never ends.
   /// The driver gives a job 500 ms; at 1 GHz and 1024 MAC/cycle that is 5e11 [rocket_job.c; TRM].
   std::uint64_t task_mac_budget = 500'000'000'000;
+  std::shared_ptr<Observer> observer{};  ///< nullptr: nobody is told, and nothing is computed for it
+  std::vector<Injection> injections{};
 };
 
 /// Register-level model of the RK3588 NPU. A core is driven as the kernel driver drives it: the

@@ -154,6 +154,8 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
   if (!s.depthwise && config.out_channels > s.kernels)
     bad_program("DPU.DATA_CUBE_CHANNEL.orig_channel", "more output channels than kernels");
 
+  if (input.hook != nullptr) (*input.hook)(record_of(config, input.options.quirks));
+
   if (config.data_reuse) {
     if (!cbuf.features || !cbuf.features->same_window(s))
       bad_program("CNA.CBUF_CON0.data_reuse", "CBUF holds no feature tile of this shape");

@@ -10,6 +10,7 @@
 #include "npu-sim/chip.hpp"
 #include "npu-sim/conv_config.hpp"
 #include "npu-sim/mac_float.hpp"
+#include "npu-sim/task_record.hpp"
 #include "npu-sim/thread_pool.hpp"
 
 namespace npu::sim {
@@ -61,6 +62,7 @@ struct ConvolutionInput {
   std::uint64_t mac_budget;  ///< a task that needs more counts as one that never ends
   const ChipOptions& options;
   ThreadPool& pool;
+  const TaskHook* hook = nullptr;
 };
 
 /// Decodes `count` elements of a floating-point type at `in`.

@@ -3,12 +3,16 @@
 #include "npu-sim/core.hpp"
 
 #include <algorithm>
+#include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "npu-sim/fault.hpp"
 #include "npu-sim/pooling.hpp"
 #include "regdb/regcmd.hpp"
 #include "regdb/registers.hpp"
+#include "regdb/tables.hpp"
 
 namespace npu::sim {
 namespace {
@@ -88,8 +92,11 @@ std::uint32_t Core::read(std::uint32_t offset) const {
 
 void Core::write(std::uint32_t offset, std::uint32_t value) {
   if (block(offset) != nullptr) {
-    write_block(offset, value);
-  } else if (offset < 0x1000) {
+    write_block(offset, value, false);
+    return;
+  }
+  if (options_.observer) options_.observer->register_written(index_, offset, value, false);
+  if (offset < 0x1000) {
     write_pc(offset, value);
   } else if (offset >> 12 == 8 && (offset & 0xFFF) < 0x100) {
     ddma_[(offset & 0xFF) / 4] = value;
@@ -97,22 +104,12 @@ void Core::write(std::uint32_t offset, std::uint32_t value) {
     sdma_[(offset & 0xFF) / 4] = value;
   } else if (offset == rd::global::OPERATION_ENABLE::offset) {
     // CPU mode: the same block mask without a program in memory [TRM 36.5.4].
-    fault_.reset();
-    if (hung_) return;
-    try {
-      const auto lock = space_ ? space_->lock() : std::shared_lock<std::shared_mutex>();
-      macs_left_ = options_.task_mac_budget;
-      done_bits_ = 0;
-      enable_blocks(value);
-      raw_status_ |= done_bits_;
-    } catch (const TaskFault& stop) {
-      fault_ = stop.fault();
-      hung_ = true;
-    }
+    start([this, value] { enable_blocks(value); });
   }
 }
 
-void Core::write_block(std::uint32_t offset, std::uint32_t value) {
+void Core::write_block(std::uint32_t offset, std::uint32_t value, bool by_program) {
+  if (options_.observer) options_.observer->register_written(index_, offset, value, by_program);
   if (RegisterFile* file = block(offset)) file->write(offset, value);
   if (offset == rd::dpu::LUT_ACCESS_CFG::offset) lut_.access_config(value);
   if (offset == rd::dpu::LUT_ACCESS_DATA::offset) lut_.access_data(value);
@@ -122,7 +119,7 @@ void Core::write_pc(std::uint32_t offset, std::uint32_t value) {
   switch (offset) {
     case rd::pc::OPERATION_ENABLE::offset:
       // Writing 0 does not stop a running list: the vendor driver writes 1 and 0 at once.
-      if ((value & 1) != 0) start();
+      if ((value & 1) != 0) start([this] { run_chain(); });
       break;
     case rd::pc::BASE_ADDRESS::offset:
       base_address_ = value;
@@ -142,34 +139,84 @@ void Core::write_pc(std::uint32_t offset, std::uint32_t value) {
   }
 }
 
-void Core::start() {
+// Whatever ends a start, by CPU or program: faults, interrupts, injected ones.
+void Core::start(const std::function<void()>& work) {
   fault_.reset();
   if (hung_) {
     fault_ = Fault{FaultKind::hang, "PC.OPERATION_ENABLE",
                    "the core still hangs in an earlier task; it needs a reset"};
     return;
   }
+  if (options_.observer) options_.observer->started(index_);
+  const Injector::AtEnd injected = injector_.start();
+  std::uint32_t raised = 0;
   try {
-    if (!space_) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", base_address_);
-    const auto lock = space_->lock();
+    const auto lock = space_ ? space_->lock() : std::shared_lock<std::shared_mutex>();
     macs_left_ = options_.task_mac_budget;
     words_left_ = kWordBudget;
     done_bits_ = 0;
-    // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
-    const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
-    for (std::uint32_t task = 0; task < tasks; ++task) {
-      const bool linked = run_program();
-      ++tasks_done_;
-      if (!linked) break;
-    }
+    work();
     // One interrupt per start, after its last task [notes regcmd-task-model, HW].
-    raw_status_ |= done_bits_;
+    raised = done_bits_;
   } catch (const TaskFault& stop) {
     fault_ = stop.fault();
     hung_ = true;
-    if (fault_->kind == FaultKind::dma_read) raw_status_ |= kDmaReadError;
-    if (fault_->kind == FaultKind::dma_write) raw_status_ |= kDmaWriteError;
+    if (fault_->kind == FaultKind::dma_read) raised = kDmaReadError;
+    if (fault_->kind == FaultKind::dma_write) raised = kDmaWriteError;
   }
+  for (RegisterFile* file : {&cna_, &core_, &dpu_, &dpu_rdma_, &ppu_, &ppu_rdma_})
+    file->next_start();
+  if (injected.delay.count() != 0) std::this_thread::sleep_for(injected.delay);
+  if (!injected.drop) raw_status_ |= raised;
+  if (!options_.observer) return;
+  if (fault_) options_.observer->faulted(index_, *fault_);
+  options_.observer->ended(index_, raw_status_);
+}
+
+void Core::run_chain() {
+  if (!space_) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", base_address_);
+  // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
+  const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
+  for (std::uint32_t task = 0; task < tasks; ++task) {
+    const bool linked = run_program();
+    ++tasks_done_;
+    if (!linked) break;
+  }
+}
+
+// Before a task's work: observers hear of it, injected faults strike.
+void Core::announce(TaskRecord&& record, std::uint32_t mask) {
+  record.core = index_;
+  record.blocks = mask;
+  record.work.regcmd_words = program_words_;
+  if (options_.observer) {
+    note_stale_registers(record, mask);
+    options_.observer->task(record);
+  }
+  if (injector_.active())
+    for (const Transfer& transfer : record.transfers) injector_.transfer(transfer, *space_);
+}
+
+void Core::note_stale_registers(TaskRecord& record, std::uint32_t mask) const {
+  const std::pair<std::uint32_t, const RegisterFile*> files[] = {
+      {rd::enable_mask::cna, &cna_}, {rd::enable_mask::core, &core_},
+      {rd::enable_mask::dpu, &dpu_}, {rd::enable_mask::dpu_rdma, &dpu_rdma_},
+      {rd::enable_mask::ppu, &ppu_}, {rd::enable_mask::ppu_rdma, &ppu_rdma_}};
+  std::string names;
+  std::size_t count = 0;
+  for (const rd::RegisterInfo& info : rd::registers()) {
+    for (const auto& [bit, file] : files) {
+      if ((mask & bit) == 0 || block(info.offset) != file || (info.offset & 0xFFF) <= 8) continue;
+      if (!file->stale(file->executer(), info.offset)) continue;
+      if (++count <= 4)
+        names += (names.empty() ? "" : ", ") + std::string(rd::info(info.block).name) + "." +
+                 std::string(info.name);
+    }
+  }
+  if (count == 0) return;
+  record.quirks.push_back(
+      {"registers_survive", names,
+       std::to_string(count) + " register(s) still hold what an earlier start wrote"});
 }
 
 // Runs the list at BASE_ADDRESS up to its enable word. False if it names no next one.
@@ -181,10 +228,13 @@ bool Core::run_program() {
   const std::uint64_t base = base_address_ & ~0xFull;
   const std::size_t words = (static_cast<std::size_t>(amounts_) + 1) * 2;
   next_program_written_ = false;
+  program_words_ = 0;
   std::array<std::uint64_t, 64> chunk;
   for (std::size_t at = 0; at < words; at += chunk.size()) {
     std::size_t count = std::min(chunk.size(), words - at);
     std::uint64_t bad = 0;
+    if (injector_.active())
+      injector_.transfer({Engine::program, base + at * 8, count * 8}, *space_);
     if (!space_->read(base + at * 8, chunk.data(), count * 8, &bad)) {
       count = bad > base + at * 8 ? static_cast<std::size_t>((bad - base) / 8 - at) : 0;
       const auto end = chunk.begin() + static_cast<std::ptrdiff_t>(count);
@@ -193,13 +243,17 @@ bool Core::run_program() {
       });
       if (!ends) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", bad);
     }
+    injector_.restore(*space_, false);
     if (count > words_left_) hang("PC.TASK_CON.task_number", "the chain of programs does not end");
     words_left_ -= count;
     for (std::size_t i = 0; i < count; ++i) {
+      ++program_words_;
       const rd::Regcmd command = rd::Regcmd::unpack(chunk[i]);
       switch (static_cast<rd::Target>(command.target)) {
         case rd::Target::pc:
           // A program links the next one; it does not start itself.
+          if (options_.observer)
+            options_.observer->register_written(index_, command.offset, command.value, true);
           if (command.offset != rd::pc::OPERATION_ENABLE::offset)
             write_pc(command.offset, command.value);
           break;
@@ -208,7 +262,7 @@ bool Core::run_program() {
         case rd::Target::dpu:
         case rd::Target::dpu_rdma:
         case rd::Target::ppu:
-        case rd::Target::ppu_rdma: write_block(command.offset, command.value); break;
+        case rd::Target::ppu_rdma: write_block(command.offset, command.value, true); break;
         case rd::Target::enable: enable_blocks(command.value); return next_program_written_;
         default: break;  // empty words, the 0x0041 marker, unknown targets: no effect
       }
@@ -218,21 +272,37 @@ bool Core::run_program() {
 }
 
 void Core::enable_blocks(std::uint32_t mask) {
+  try {
+    run_blocks(mask);
+  } catch (...) {
+    if (space_) injector_.restore(*space_, false);
+    throw;
+  }
+  if (space_) injector_.restore(*space_, true);
+}
+
+void Core::run_blocks(std::uint32_t mask) {
   // The kernel writes the core's index into bits 29:28 before each task; a program that
   // overwrites it never ends (24 of 24 jobs on a board) [notes regcmd-task-model].
   if (options_.quirks.core_index_in_s_pointer && (mask & rd::enable_mask::cna) != 0 &&
       (cna_.core_index() != index_ || core_.core_index() != index_))
     hang(cna_.core_index() != index_ ? "CNA.S_POINTER" : "CORE.S_POINTER",
          "bits 29:28 do not hold the index of this core (quirk core_index_in_s_pointer)");
+  const bool announces = options_.observer != nullptr || injector_.active();
+  const TaskHook hook = announces ? TaskHook([this, mask](TaskRecord&& record) {
+    announce(std::move(record), mask);
+  })
+                                  : TaskHook();
+  const TaskHook* listener = announces ? &hook : nullptr;
   if (mask == kPool) {
-    run_pool();
+    run_pool(listener);
     return;
   }
   if (mask == kFlying) {
     const unsigned dpu = dpu_.start(), rdma = dpu_rdma_.start();
     if (!space_) dma_fault(FaultKind::dma_read, "DPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
-    macs_left_ -=
-        run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_, macs_left_, pool_);
+    macs_left_ -= run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_,
+                             macs_left_, pool_, listener);
     done_bits_ |= 1u << (kDpuBit + dpu);
     dpu_.finish();
     dpu_rdma_.finish();
@@ -250,7 +320,8 @@ void Core::enable_blocks(std::uint32_t mask) {
                          task_dma_base_,
                          macs_left_,
                          options_,
-                         pool_};
+                         pool_,
+                         listener};
   macs_left_ -= run_convolution(input, cbuf_);
 
   done_bits_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
@@ -262,11 +333,11 @@ void Core::enable_blocks(std::uint32_t mask) {
   if (rdma) dpu_rdma_.finish();
 }
 
-void Core::run_pool() {
+void Core::run_pool(const TaskHook* listener) {
   const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
   if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
   macs_left_ -=
-      run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_, pool_);
+      run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_, pool_, listener);
   // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
   // timeout although the output is right [notes pool-completion, HW].
   done_bits_ |= 1u << (kPpuBit + ppu);

@@ -4,12 +4,14 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
 #include "npu-sim/chip.hpp"
 #include "npu-sim/convolution.hpp"
 #include "npu-sim/flying.hpp"
+#include "npu-sim/injection.hpp"
 #include "npu-sim/register_file.hpp"
 #include "npu-sim/thread_pool.hpp"
 
@@ -18,11 +20,14 @@ namespace npu::sim {
 class Core {
  public:
   Core(unsigned index, const ChipOptions& options, ThreadPool& pool)
-      : index_(index), options_(options), pool_(pool) {
+      : index_(index), options_(options), pool_(pool), injector_(options.injections, index) {
     reset();
   }
 
-  void attach(std::shared_ptr<const AddressSpace> space) { space_ = std::move(space); }
+  void attach(std::shared_ptr<const AddressSpace> space) {
+    space_ = std::move(space);
+    if (options_.observer) options_.observer->attached(index_, space_ != nullptr);
+  }
   std::uint32_t read(std::uint32_t offset) const;
   void write(std::uint32_t offset, std::uint32_t value);
   bool irq() const { return (raw_status_ & mask_) != 0; }
@@ -30,12 +35,16 @@ class Core {
   const std::optional<Fault>& fault() const { return fault_; }
 
  private:
-  void write_block(std::uint32_t offset, std::uint32_t value);
+  void write_block(std::uint32_t offset, std::uint32_t value, bool by_program);
+  void announce(TaskRecord&& record, std::uint32_t mask);
+  void note_stale_registers(TaskRecord& record, std::uint32_t mask) const;
   void write_pc(std::uint32_t offset, std::uint32_t value);
-  void start();
+  void start(const std::function<void()>& work);
+  void run_chain();
   bool run_program();
   void enable_blocks(std::uint32_t mask);
-  void run_pool();
+  void run_blocks(std::uint32_t mask);
+  void run_pool(const TaskHook* listener);
   RegisterFile* block(std::uint32_t offset);
   const RegisterFile* block(std::uint32_t offset) const {
     return const_cast<Core*>(this)->block(offset);
@@ -62,6 +71,9 @@ class Core {
   bool next_program_written_ = false;
   std::uint32_t done_bits_ = 0;                   // raised when all tasks of a start are done
   std::uint64_t macs_left_ = 0, words_left_ = 0;  // of this start; an endless chain must end
+
+  Injector injector_;
+  std::uint32_t program_words_ = 0;  // of the current program so far
 
   bool hung_ = false;
   std::optional<Fault> fault_;

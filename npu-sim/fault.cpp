@@ -26,7 +26,12 @@ void bad_program(const std::string& where, const std::string& why) {
 }
 
 void hang(const std::string& where, const std::string& why) {
-  throw TaskFault({FaultKind::hang, where, fmt::format("the task never ends: {}: {}", where, why)});
+  Fault fault{FaultKind::hang, where, fmt::format("the task never ends: {}: {}", where, why)};
+  // "(quirk NAME)" at the end of the reason is for people and for tools.
+  constexpr std::string_view mark = "(quirk ";
+  if (const auto at = why.rfind(mark); at != std::string::npos)
+    fault.quirk = why.substr(at + mark.size(), why.find(')', at) - at - mark.size());
+  throw TaskFault(std::move(fault));
 }
 
 void dma_fault(FaultKind kind, const std::string& where, std::uint64_t iova) {

@@ -24,6 +24,7 @@ class TaskFault : public std::exception {
 /// "not modelled: CNA.CONV_CON3.nn_mode=1".
 [[noreturn]] void not_modelled(const std::string& where, std::uint64_t value);
 [[noreturn]] void bad_program(const std::string& where, const std::string& why);
+/// A reason that ends in "(quirk NAME)" names a row of docs/open-questions.md.
 [[noreturn]] void hang(const std::string& where, const std::string& why);
 [[noreturn]] void dma_fault(FaultKind kind, const std::string& where, std::uint64_t iova);
 

@@ -4,6 +4,8 @@
 // sdp-stage-precision.md (HW); allbilly examples/elementwise.py (board-proven).
 #include "npu-sim/flying.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -426,6 +428,32 @@ void store(const FlyingConfig& c, std::uint8_t* at, float f, std::int64_t v) {
   }
 }
 
+TaskRecord record_of(const FlyingConfig& c) {
+  TaskRecord record;
+  const std::uint32_t in_atom = 16 / c.element_bytes(), out_atom = 16 / bytes_of(c.out_type);
+  const std::uint64_t plane = std::uint64_t{c.width} * c.height * 16;
+  const std::uint64_t in_planes = (c.channels + in_atom - 1) / in_atom;
+  constexpr std::string_view kNames[] = {"max", "min", "add", "div", "minus"};
+  const std::string_view what = c.lut.active          ? "lut"
+                                : !c.ew               ? "copy"
+                                : c.op == EwOp::mul   ? "mul"
+                                                      : kNames[static_cast<unsigned>(c.op)];
+  constexpr std::string_view kTypes[] = {"int8", "int16", "fp16", "", "int32"};
+  record.operation =
+      fmt::format("{} {} {}x{}x{}", what, kTypes[c.type], c.height, c.width, c.channels);
+  TaskWork& w = record.work;
+  w.type = c.type == kInt8 ? MacType::int8 : c.type == kInt32 ? MacType::fp32 : MacType::fp16;
+  w.positions = std::uint64_t{c.width} * c.height;
+  w.output_elements = w.positions * c.channels;
+  record.transfers.push_back({Engine::mrdma, c.src, plane, 1, 0, in_planes, c.src_plane});
+  if (c.ew)
+    record.transfers.push_back({Engine::erdma, c.operand, plane, 1, 0, in_planes, c.operand_plane});
+  record.transfers.push_back({Engine::dpu_write, c.dst, std::uint64_t{c.width} * 16, c.height,
+                              c.dst_line, (c.channels + out_atom - 1) / out_atom, c.dst_plane});
+  sum_transfers(record);
+  return record;
+}
+
 std::span<std::byte> plane_of(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
                               FaultKind kind, const char* where) {
   const auto view = space.resolve(address, bytes);
@@ -437,7 +465,7 @@ std::span<std::byte> plane_of(const AddressSpace& space, std::uint64_t address, 
 
 std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
                          const AddressSpace& space, std::uint32_t dma_base, std::uint64_t budget,
-                         ThreadPool& pool) {
+                         ThreadPool& pool, const TaskHook* hook) {
   const FlyingConfig c = read_config(registers, dma_base);
   const std::uint32_t in_bytes = c.element_bytes(), out_bytes = bytes_of(c.out_type);
   const std::uint32_t in_atom = 16 / in_bytes, out_atom = 16 / out_bytes;
@@ -470,6 +498,8 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
         reinterpret_cast<std::uint8_t*>(plane_of(space, c.dst + p * c.dst_plane, target_bytes,
                                                  FaultKind::dma_write, "DPU.DST_BASE_ADDR")
                                             .data()));
+
+  if (hook != nullptr) (*hook)(record_of(c));
 
   // Made aside: the output may lie over an operand.
   std::vector<std::uint8_t> out(out_plane_bytes * out_planes);

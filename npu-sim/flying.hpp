@@ -8,6 +8,7 @@
 
 #include "npu-sim/address_space.hpp"
 #include "npu-sim/register_file.hpp"
+#include "npu-sim/task_record.hpp"
 #include "npu-sim/thread_pool.hpp"
 
 namespace npu::sim {
@@ -42,6 +43,6 @@ struct FlyingRegisters {
 /// Returns the work in elements, weighted. Throws TaskFault; in that case nothing has been written.
 std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
                          const AddressSpace& space, std::uint32_t dma_base, std::uint64_t budget,
-                         ThreadPool& pool);
+                         ThreadPool& pool, const TaskHook* hook = nullptr);
 
 }  // namespace npu::sim

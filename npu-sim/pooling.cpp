@@ -5,6 +5,8 @@
 // gives the rule that the notes describe (an exact half then lies just below it).
 #include "npu-sim/pooling.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -190,10 +192,36 @@ void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy,
   }
 }
 
+TaskRecord record_of(const PoolConfig& c) {
+  TaskRecord record;
+  const std::uint32_t lanes = c.fp16 ? 8 : 16;
+  const std::uint64_t planes = (c.channels + lanes - 1) / lanes;
+  record.operation = fmt::format(
+      "{} pool {}x{} s{} {} {}x{}x{} -> {}x{}",
+      c.method == kAverage ? "average" : c.method == kMax ? "max" : "min", c.kernel_height,
+      c.kernel_width, c.stride_y, c.fp16 ? "fp16" : "int8", c.in_height, c.in_width, c.channels,
+      c.out_height, c.out_width);
+  TaskWork& w = record.work;
+  w.type = c.fp16 ? MacType::fp16 : MacType::int8;
+  w.positions = std::uint64_t{c.out_width} * c.out_height;
+  w.output_elements = w.positions * c.channels;
+  w.pool_elements = w.output_elements * c.kernel_width * c.kernel_height;
+  record.transfers.push_back({Engine::pool_read, c.src, std::uint64_t{c.in_width} * 16, c.in_height,
+                              c.src_line, planes, c.src_plane});
+  record.transfers.push_back(
+      {Engine::pool_write, c.dst, w.positions * 16, 1, 0, planes, c.dst_plane});
+  sum_transfers(record);
+  record.quirks.push_back({"pool_raises_no_dpu_interrupt", "PC.INTERRUPT_RAW_STATUS",
+                           "only the PPU's bit is raised; a driver that waits for the DPU's "
+                           "retires the job after 500 ms, with the output right"});
+  return record;
+}
+
 }  // namespace
 
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
-                          std::uint32_t dma_base, std::uint64_t budget, ThreadPool& pool) {
+                          std::uint32_t dma_base, std::uint64_t budget, ThreadPool& pool,
+                          const TaskHook* hook) {
   const PoolConfig c = read_config(registers, dma_base);
   const std::uint32_t lanes = c.fp16 ? 8 : 16;
   const std::uint32_t planes = (c.channels + lanes - 1) / lanes;
@@ -220,6 +248,8 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
       dma_fault(FaultKind::dma_write, "PPU.DST_BASE_ADDR", c.dst + plane * c.dst_plane);
     targets[plane] = reinterpret_cast<std::uint8_t*>(target.data());
   }
+  if (hook != nullptr) (*hook)(record_of(c));
+
   std::vector<std::uint8_t> out(out_bytes * planes);
   pool.parallel_for(std::size_t{planes} * c.out_height, [&](std::size_t item) {
     const std::size_t plane = item / c.out_height, y = item % c.out_height;

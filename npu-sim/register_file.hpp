@@ -33,6 +33,15 @@ class RegisterFile {
       return;
     }
     groups_[producer_][offset / 4] = value;
+    starts_[producer_][offset / 4] = start_;
+  }
+
+  /// Writes from now on belong to the next start.
+  void next_start() { ++start_; }
+  /// Whether a register of a group still holds what an earlier start wrote.
+  bool stale(unsigned group, std::uint32_t offset) const {
+    const std::uint32_t at = (offset & (kBytes - 1)) / 4;
+    return groups_[group][at] != 0 && starts_[group][at] != start_;
   }
 
   /// Hands the producer group to the executer; returns the group that runs.
@@ -50,6 +59,9 @@ class RegisterFile {
     return groups_[group][(offset & (kBytes - 1)) / 4];
   }
 
+  /// The group that runs, or ran last.
+  unsigned executer() const { return executer_; }
+
   /// Bits 29:28 of S_POINTER, which the driver sets to the core's index.
   std::uint32_t core_index() const { return pointer_config_ >> 28 & 3; }
 
@@ -62,6 +74,8 @@ class RegisterFile {
   std::uint32_t producer_ = 0;
   std::uint32_t executer_ = 0;
   std::array<std::array<std::uint32_t, kBytes / 4>, 2> groups_{};
+  std::uint32_t start_ = 1;
+  std::array<std::array<std::uint32_t, kBytes / 4>, 2> starts_{};  // that wrote the register
 };
 
 }  // namespace npu::sim
