@@ -43,7 +43,8 @@ struct ChipOptions {
   /// Int8 multiply-accumulates (or work as long) after which a start counts as one that never ends.
   /// The driver gives a job 500 ms; at 1 GHz and 1024 MAC/cycle that is 5e11 [rocket_job.c; TRM].
   std::uint64_t task_mac_budget = 500'000'000'000;
-  std::shared_ptr<Observer> observer{};  ///< nullptr: nobody is told, and nothing is computed for it
+  std::shared_ptr<Observer>
+      observer{};  ///< nullptr: nobody is told, and nothing is computed for it
   std::vector<Injection> injections{};
 };
 

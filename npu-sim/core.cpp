@@ -289,10 +289,9 @@ void Core::run_blocks(std::uint32_t mask) {
     hang(cna_.core_index() != index_ ? "CNA.S_POINTER" : "CORE.S_POINTER",
          "bits 29:28 do not hold the index of this core (quirk core_index_in_s_pointer)");
   const bool announces = options_.observer != nullptr || injector_.active();
-  const TaskHook hook = announces ? TaskHook([this, mask](TaskRecord&& record) {
-    announce(std::move(record), mask);
-  })
-                                  : TaskHook();
+  const TaskHook hook =
+      announces ? TaskHook([this, mask](TaskRecord&& record) { announce(std::move(record), mask); })
+                : TaskHook();
   const TaskHook* listener = announces ? &hook : nullptr;
   if (mask == kPool) {
     run_pool(listener);
@@ -336,8 +335,8 @@ void Core::run_blocks(std::uint32_t mask) {
 void Core::run_pool(const TaskHook* listener) {
   const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
   if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
-  macs_left_ -=
-      run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_, pool_, listener);
+  macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_,
+                            pool_, listener);
   // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
   // timeout although the output is right [notes pool-completion, HW].
   done_bits_ |= 1u << (kPpuBit + ppu);

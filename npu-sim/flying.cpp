@@ -434,10 +434,10 @@ TaskRecord record_of(const FlyingConfig& c) {
   const std::uint64_t plane = std::uint64_t{c.width} * c.height * 16;
   const std::uint64_t in_planes = (c.channels + in_atom - 1) / in_atom;
   constexpr std::string_view kNames[] = {"max", "min", "add", "div", "minus"};
-  const std::string_view what = c.lut.active          ? "lut"
-                                : !c.ew               ? "copy"
-                                : c.op == EwOp::mul   ? "mul"
-                                                      : kNames[static_cast<unsigned>(c.op)];
+  const std::string_view what = c.lut.active        ? "lut"
+                                : !c.ew             ? "copy"
+                                : c.op == EwOp::mul ? "mul"
+                                                    : kNames[static_cast<unsigned>(c.op)];
   constexpr std::string_view kTypes[] = {"int8", "int16", "fp16", "", "int32"};
   record.operation =
       fmt::format("{} {} {}x{}x{}", what, kTypes[c.type], c.height, c.width, c.channels);

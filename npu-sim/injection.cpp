@@ -113,11 +113,13 @@ Injector::AtEnd Injector::start() {
 void Injector::transfer(const Transfer& t, const AddressSpace& space) {
   if (t.total() == 0) return;
   const std::uint64_t beats = (t.bytes + kBeat - 1) / kBeat * t.rows * t.planes;
+  const std::uint64_t before = beats_;
+  beats_ += beats;
   for (const Injection& injection : mine_) {
     const bool beat_kind = injection.kind == Injection::Kind::corrupt_beat ||
                            injection.kind == Injection::Kind::iommu_fault;
-    if (!beat_kind || injection.nth <= beats_ || injection.nth > beats_ + beats) continue;
-    const std::uint64_t address = beat_address(t, injection.nth - beats_ - 1);
+    if (!beat_kind || injection.nth <= before || injection.nth > beats_) continue;
+    const std::uint64_t address = beat_address(t, injection.nth - before - 1);
     if (injection.kind == Injection::Kind::iommu_fault)
       dma_fault(is_write(t.engine) ? FaultKind::dma_write : FaultKind::dma_read,
                 fmt::format("injected iommu-fault@{} ({})", injection.nth, to_string(t.engine)),
@@ -129,7 +131,6 @@ void Injector::transfer(const Transfer& t, const AddressSpace& space) {
       corrupted_reads_.push_back(address);
     }
   }
-  beats_ += beats;
 }
 
 void Injector::restore(const AddressSpace& space, bool wrote) {

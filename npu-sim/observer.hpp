@@ -15,16 +15,16 @@ struct Fault;
 
 /// The DMA engines of a core, named by what they move.
 enum class Engine : std::uint8_t {
-  program,      ///< PC: register programs
-  feature,      ///< CNA: feature cube
-  weight,       ///< CNA: kernels
-  brdma,        ///< DPU_RDMA: operands of BS
-  nrdma,        ///< DPU_RDMA: operands of BN
-  erdma,        ///< DPU_RDMA: operands of EW
-  mrdma,        ///< DPU_RDMA: main operand of a task without the MAC array
-  dpu_write,    ///< DPU: write DMA
-  pool_read,    ///< PPU_RDMA
-  pool_write,   ///< PPU: write DMA
+  program,     ///< PC: register programs
+  feature,     ///< CNA: feature cube
+  weight,      ///< CNA: kernels
+  brdma,       ///< DPU_RDMA: operands of BS
+  nrdma,       ///< DPU_RDMA: operands of BN
+  erdma,       ///< DPU_RDMA: operands of EW
+  mrdma,       ///< DPU_RDMA: main operand of a task without the MAC array
+  dpu_write,   ///< DPU: write DMA
+  pool_read,   ///< PPU_RDMA
+  pool_write,  ///< PPU: write DMA
 };
 std::string_view to_string(Engine engine);
 constexpr bool is_write(Engine e) { return e == Engine::dpu_write || e == Engine::pool_write; }

@@ -196,11 +196,13 @@ TaskRecord record_of(const PoolConfig& c) {
   TaskRecord record;
   const std::uint32_t lanes = c.fp16 ? 8 : 16;
   const std::uint64_t planes = (c.channels + lanes - 1) / lanes;
-  record.operation = fmt::format(
-      "{} pool {}x{} s{} {} {}x{}x{} -> {}x{}",
-      c.method == kAverage ? "average" : c.method == kMax ? "max" : "min", c.kernel_height,
-      c.kernel_width, c.stride_y, c.fp16 ? "fp16" : "int8", c.in_height, c.in_width, c.channels,
-      c.out_height, c.out_width);
+  record.operation =
+      fmt::format("{} pool {}x{} s{} {} {}x{}x{} -> {}x{}",
+                  c.method == kAverage ? "average"
+                  : c.method == kMax   ? "max"
+                                       : "min",
+                  c.kernel_height, c.kernel_width, c.stride_y, c.fp16 ? "fp16" : "int8",
+                  c.in_height, c.in_width, c.channels, c.out_height, c.out_width);
   TaskWork& w = record.work;
   w.type = c.fp16 ? MacType::fp16 : MacType::int8;
   w.positions = std::uint64_t{c.out_width} * c.out_height;

@@ -57,8 +57,9 @@ void output_transfers(const ConvConfig& c, std::vector<Transfer>& out) {
 
 void operand_transfers(const ConvConfig& c, std::vector<Transfer>& out) {
   if (c.bs.reads_stream) {
-    const std::uint64_t bytes = c.bs.stream_is_vector ? std::uint64_t{c.out_channels} * 4
-                                                      : (c.out_channels + 7) / 8 * std::uint64_t{64};
+    const std::uint64_t bytes = c.bs.stream_is_vector
+                                    ? std::uint64_t{c.out_channels} * 4
+                                    : (c.out_channels + 7) / 8 * std::uint64_t{64};
     out.push_back({Engine::brdma, c.bs.stream, bytes});
   }
   if (!c.ew.active) return;
@@ -81,8 +82,8 @@ std::string operation_of(const ConvConfig& c) {
   if (matrix && !s.depthwise)
     return fmt::format("gemm {} m={} k={} n={}", name_of(s.precision), s.out_height, s.channels,
                        s.kernels);
-  std::string what = fmt::format("{} {}x{}", s.depthwise ? "dwconv" : "conv", s.kernel_height,
-                                 s.kernel_width);
+  std::string what =
+      fmt::format("{} {}x{}", s.depthwise ? "dwconv" : "conv", s.kernel_height, s.kernel_width);
   if (s.stride_x != 1 || s.stride_y != 1) what += fmt::format(" s{}", s.stride_y);
   if (s.dilation_x > 1 || s.dilation_y > 1) what += fmt::format(" d{}", s.dilation_y);
   what += fmt::format(" {} {}x{}x{} -> {}x{}x{}", name_of(s.precision), s.in_height, s.in_width,
