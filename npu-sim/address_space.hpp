@@ -12,6 +12,8 @@
 
 namespace npu::sim {
 
+enum class Access { read, write };
+
 /// The IOVA window of one open file (4 GiB, 4 KiB pages) as the IOMMU presents it to a core.
 ///
 /// Thread safety: map/unmap may be called while a core runs; unmap waits until no task that
@@ -37,8 +39,10 @@ class AddressSpace {
   /// drm_mm [rocket_gem.c]. nullopt if the window is full.
   std::optional<std::uint32_t> find_hole(std::size_t bytes) const;
 
-  /// The `bytes` at `iova` if they lie in one mapping, else an empty span.
-  virtual std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes) const;
+  /// The `bytes` at `iova` if they lie in one mapping, else an empty span. With access read the
+  /// span must not be written: only an IOMMU tells the two apart.
+  virtual std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes,
+                                       Access access = Access::read) const;
 
   /// Copies across adjacent mappings. False, with `*fault_iova` set to the first address that is
   /// not mapped, if any byte is missing.

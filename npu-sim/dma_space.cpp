@@ -19,10 +19,18 @@ constexpr std::size_t kResidentPages = 64u << 20 >> 12;
 // Counts down to the event; true once, when it is due.
 bool due(std::atomic<std::uint64_t>& in) { return in != 0 && --in == 0; }
 
+// State of a page in this start; 0: untouched.
+constexpr std::uint8_t kLoaded = 1, kMayRead = 2, kMayWrite = 4, kReadRefused = 8,
+                       kWriteRefused = 16;
+
 }  // namespace
 
-DmaSpace::DmaSpace(Iommu& iommu, PhysicalMemory memory, bool may_wait)
-    : iommu_(iommu), memory_(std::move(memory)), may_wait_(may_wait) {
+DmaSpace::DmaSpace(Iommu& iommu, PhysicalMemory memory, OnFault on_fault,
+                   std::function<void(const Failure&)> fault_latched)
+    : iommu_(iommu),
+      memory_(std::move(memory)),
+      on_fault_(on_fault),
+      fault_latched_(std::move(fault_latched)) {
   static_assert(sizeof(std::size_t) >= 8, "the mirror needs 4 GiB of addresses");
   if (!memory_.read || !memory_.write)
     throw Error(ErrorCode::invalid_argument, "memory behind an IOMMU needs read and write");
@@ -30,10 +38,9 @@ DmaSpace::DmaSpace(Iommu& iommu, PhysicalMemory memory, bool may_wait)
   void* window = mmap(nullptr, kWindow, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (window == MAP_FAILED)
-    throw Error(
-        ErrorCode::out_of_memory,
-        "cannot reserve 4 GiB of addresses for a core's DMA window: raise ulimit -v, or set "
-        "vm.overcommit_memory to 0 or 1");
+    throw Error(ErrorCode::out_of_memory,
+                "cannot reserve 4 GiB of addresses for a core's DMA window: raise ulimit -v, or "
+                "set vm.overcommit_memory to 0 or 1");
   window_ = static_cast<std::byte*>(window);
 }
 
@@ -41,7 +48,7 @@ DmaSpace::~DmaSpace() { munmap(window_, kWindow); }
 
 void DmaSpace::begin() {
   const std::lock_guard lock(mutex_);
-  for (const std::uint32_t page : touched_) states_[page].store(untouched);
+  for (const std::uint32_t page : touched_) states_[page].store(0);
   resident_ += touched_.size();
   if (resident_ > kResidentPages) {
     madvise(window_, kWindow, MADV_DONTNEED);
@@ -50,69 +57,84 @@ void DmaSpace::begin() {
   touched_.clear();
   originals_.clear();
   failures_.clear();
+  paging_ = iommu_.paging();
   cancelled_ = false;
 }
 
-Translation DmaSpace::translate(std::uint64_t iova, Access access) const {
+// Called with mutex_ held: while one access waits, all others of the core wait behind it.
+Translation DmaSpace::translate(std::uint64_t iova, Access access, bool inject) const {
   for (;;) {
-    const Translation t = iommu_.probe(iova, access);
-    if (t.status != TranslationStatus::waiting || !may_wait_ || cancelled_) return t;
-    iommu_.wait_for_write(std::chrono::milliseconds(10));
+    const std::uint64_t writes = iommu_.writes();
+    Translation t = iommu_.probe(iova, access);
+    if (inject) t = {TranslationStatus::page_fault, 0, paging_};
+    inject = false;
+    if (cancelled_) return {TranslationStatus::waiting};
+    const bool open =
+        t.status == TranslationStatus::waiting || t.status == TranslationStatus::windows_disagree;
+    // A start that began behind the tables never goes on without them: drivers detach the domain of
+    // a hung job before they reset the core [rocket_job.c].
+    if (!open && t.paged != paging_) t.status = TranslationStatus::windows_disagree;
+    const bool settled =
+        t.status == TranslationStatus::ok || t.status == TranslationStatus::bus_error;
+    if (settled || on_fault_ == OnFault::fail) return t;
+    if (t.status == TranslationStatus::page_fault) {
+      iommu_.report_page_fault(iova, access);
+      if (fault_latched_) fault_latched_({iova, access, t.status});
+    }
+    iommu_.wait_for_write(writes, std::chrono::milliseconds(10));
   }
 }
 
-// Fetches the page of `iova`; called with mutex_ held and the page untouched.
-bool DmaSpace::fetch(std::uint64_t iova) const {
+// The new state of the page of `iova`. Called with mutex_ held.
+std::uint8_t DmaSpace::admit(std::uint64_t iova, Access access, std::uint8_t state) const {
   const auto page = static_cast<std::uint32_t>(iova / kPageSize);
-  const std::uint64_t base = iova & ~std::uint64_t{kPageSize - 1};
-  if (cancelled_) return false;
-  if (touched_.size() >= kMaxPages) {
-    failures_.push_back({iova, Access::read, TranslationStatus::bus_error});
-    return false;
-  }
-  touched_.push_back(page);
   const auto refuse = [&](TranslationStatus status) {
-    failures_.push_back({base, Access::read, status});
-    states_[page].store(failed, std::memory_order_release);
-    return false;
+    failures_.push_back({iova, access, status});
+    return static_cast<std::uint8_t>(state |
+                                     (access == Access::read ? kReadRefused : kWriteRefused));
   };
-  if (due(fail_in_)) return refuse(TranslationStatus::page_fault);
-  // A page that may only be written is fetched too: its mirror must hold what stays unwritten.
-  Translation t = translate(base, Access::read);
-  if (t.status == TranslationStatus::page_fault && t.writable) t = translate(base, Access::write);
-  if (t.status != TranslationStatus::ok) return refuse(t.status);
-  if (!memory_.read(t.physical, mirror(page), kPageSize)) return refuse(TranslationStatus::ok);
-  if (due(corrupt_in_)) {
-    std::byte* beat = mirror(page) + iova % kPageSize / kBeat * kBeat;
-    for (std::size_t i = 0; i < kBeat; ++i) beat[i] ^= std::byte{1};
+  if (state == 0) {
+    touched_.push_back(page);
+    if (touched_.size() > kMaxPages) return refuse(TranslationStatus::bus_error);
   }
-  if (observer_) observer_(Access::read, base, kPageSize);
-  states_[page].store(fetched, std::memory_order_release);
-  return true;
-}
-
-bool DmaSpace::touch(std::uint64_t iova, bool keep) const {
-  const auto page = static_cast<std::uint32_t>(iova / kPageSize);
-  const auto good = [&](std::uint8_t state) {
-    return state == kept || (state == fetched && !keep);
-  };
-  if (good(states_[page].load(std::memory_order_acquire))) return !cancelled_;
-  const std::lock_guard lock(mutex_);
-  std::uint8_t state = states_[page].load();
-  if (state == failed) return false;
-  if (state == untouched && !fetch(iova)) return false;
-  if (keep && states_[page].load() == fetched) {
+  const Translation t = translate(iova, access, (state & kLoaded) == 0 && due(fail_in_));
+  if (t.status != TranslationStatus::ok) return refuse(t.status);
+  if ((state & kLoaded) == 0) {
+    // A page that will only be written is fetched too: its mirror holds what stays unwritten.
+    if (!memory_.read(t.physical & ~std::uint64_t{kPageSize - 1}, mirror(page), kPageSize))
+      return refuse(TranslationStatus::ok);
+    if (due(corrupt_in_)) {
+      std::byte* beat = mirror(page) + iova % kPageSize / kBeat * kBeat;
+      for (std::size_t i = 0; i < kBeat; ++i) beat[i] ^= std::byte{1};
+    }
+    state |= kLoaded;
+  }
+  if (access == Access::write) {
     originals_.push_back({page, std::make_unique_for_overwrite<std::byte[]>(kPageSize)});
     std::memcpy(originals_.back().bytes.get(), mirror(page), kPageSize);
-    states_[page].store(kept, std::memory_order_release);
   }
-  return true;
+  return static_cast<std::uint8_t>(state | (access == Access::read ? kMayRead : kMayWrite));
 }
 
-std::span<std::byte> DmaSpace::resolve(std::uint64_t iova, std::size_t bytes) const {
+bool DmaSpace::touch(std::uint64_t iova, Access access) const {
+  std::atomic<std::uint8_t>& state = states_[iova / kPageSize];
+  const std::uint8_t may = access == Access::read ? kMayRead : kMayWrite;
+  const std::uint8_t refused = access == Access::read ? kReadRefused : kWriteRefused;
+  if ((state.load(std::memory_order_acquire) & may) != 0) return !cancelled_;
+  const std::lock_guard lock(mutex_);
+  if (cancelled_) return false;
+  std::uint8_t now = state.load();
+  if ((now & (may | refused)) == 0) {
+    now = admit(iova, access, now);
+    state.store(now, std::memory_order_release);
+  }
+  return (now & may) != 0;
+}
+
+std::span<std::byte> DmaSpace::resolve(std::uint64_t iova, std::size_t bytes, Access access) const {
   if (iova >= kWindow || bytes > kWindow - iova) return {};
   for (std::uint64_t at = iova; at < iova + bytes; at = (at | (kPageSize - 1)) + 1)
-    if (!touch(at, true)) return {};
+    if (!touch(at, access)) return {};
   return {window_ + iova, bytes};
 }
 
@@ -120,7 +142,7 @@ bool DmaSpace::read(std::uint64_t iova, void* out, std::size_t bytes,
                     std::uint64_t* fault_iova) const {
   for (std::size_t done = 0; done < bytes;) {
     const std::uint64_t at = iova + done;
-    if (at >= kWindow || !touch(at, false)) {
+    if (at >= kWindow || !touch(at, Access::read)) {
       if (fault_iova != nullptr) *fault_iova = at;
       return false;
     }
@@ -135,7 +157,7 @@ bool DmaSpace::write(std::uint64_t iova, const void* in, std::size_t bytes,
                      std::uint64_t* fault_iova) const {
   for (std::size_t done = 0; done < bytes;) {
     const std::uint64_t at = iova + done;
-    if (at >= kWindow || !touch(at, true)) {
+    if (at >= kWindow || !touch(at, Access::write)) {
       if (fault_iova != nullptr) *fault_iova = at;
       return false;
     }
@@ -160,15 +182,14 @@ std::optional<DmaSpace::Failure> DmaSpace::commit() {
     if (std::memcmp(now, before, kPageSize) == 0) continue;
     std::size_t at = 0;
     while (at < kPageSize && !changed(at)) at += kBeat;
-    const Translation t = translate(base, Access::write);
+    const Translation t = translate(base + at, Access::write, false);
     if (cancelled_) return std::nullopt;
     if (t.status != TranslationStatus::ok) return Failure{base + at, Access::write, t.status};
     while (at < kPageSize) {
       std::size_t end = at + kBeat;
       while (end < kPageSize && changed(end)) end += kBeat;
-      if (!memory_.write(t.physical + at, now + at, end - at))
+      if (!memory_.write((t.physical & ~std::uint64_t{kPageSize - 1}) + at, now + at, end - at))
         return Failure{base + at, Access::write, TranslationStatus::ok};
-      if (observer_) observer_(Access::write, base + at, end - at);
       at = end;
       while (at < kPageSize && !changed(at)) at += kBeat;
     }
@@ -180,10 +201,11 @@ DmaSpace::Failure DmaSpace::explain(std::uint64_t iova, Access access) {
   const std::lock_guard lock(mutex_);
   const Failure* first = nullptr;
   for (const Failure& failure : failures_)
-    if (failure.iova + kPageSize > iova && (first == nullptr || failure.iova < first->iova))
+    if (failure.iova / kPageSize >= iova / kPageSize &&
+        (first == nullptr || failure.iova < first->iova))
       first = &failure;
   if (first == nullptr) return {iova, access, iommu_.probe(iova, access).status};
-  return {std::max(iova, first->iova), access, first->status};
+  return {std::max(iova, first->iova), first->access, first->status};
 }
 
 }  // namespace npu::sim

@@ -26,9 +26,6 @@ namespace npu::sim {
 /// around it; cancel() at any time.
 class DmaSpace : public AddressSpace {
  public:
-  /// One page that was fetched or written back.
-  using Observer = std::function<void(Access access, std::uint64_t iova, std::size_t bytes)>;
-
   /// Where and how a start left mapped memory.
   struct Failure {
     std::uint64_t iova = 0;
@@ -36,19 +33,27 @@ class DmaSpace : public AddressSpace {
     TranslationStatus status = TranslationStatus::page_fault;  ///< ok: the memory did not answer
   };
 
+  /// What an access does that the IOMMU does not let through.
+  enum class OnFault {
+    fail,  ///< it fails; nothing is latched in the IOMMU
+    /// The page fault is latched, and the access waits as the port does: for a stall to end, for
+    /// PAGE_FAULT_DONE, after which it is tried again, or for cancel() [rockchip-iommu.c]. Only for
+    /// starts that run beside the thread that writes the IOMMU's registers.
+    wait,
+  };
+
   /// Pages that one start may touch: 1 GiB of the 4 GiB window. A hostile program must not take
   /// all memory of the host; more than this reads as a bus error.
   static constexpr std::size_t kMaxPages = std::size_t{1} << 18;
 
-  /// `may_wait`: an access to a stalled port waits until the port goes on; only for starts that run
-  /// beside the thread that writes the IOMMU's registers. Otherwise it fails.
+  /// `fault_latched` is called, from the thread of the access, each time that a page fault was
+  /// latched and the access begins to wait.
   /// Throws npu::Error(out_of_memory) if 4 GiB of addresses cannot be reserved.
-  DmaSpace(Iommu& iommu, PhysicalMemory memory, bool may_wait);
+  DmaSpace(Iommu& iommu, PhysicalMemory memory, OnFault on_fault,
+           std::function<void(const Failure&)> fault_latched = {});
   ~DmaSpace() override;
   DmaSpace(const DmaSpace&) = delete;
   DmaSpace& operator=(const DmaSpace&) = delete;
-
-  void observe(Observer observer) { observer_ = std::move(observer); }
 
   /// Forgets the pages of the last start. To be called before each one.
   void begin();
@@ -60,16 +65,18 @@ class DmaSpace : public AddressSpace {
   void cancel() { cancelled_ = true; }
   bool cancelled() const { return cancelled_; }
 
-  /// How the access at `iova` failed in this start; with `access` write also for pages that were
-  /// not touched. The first bad page from `iova` on, since a core names the start of a transfer.
+  /// How the access at `iova` failed in this start. The first bad page from `iova` on, since a core
+  /// names the start of a transfer.
   Failure explain(std::uint64_t iova, Access access);
 
-  /// Fault injection, counted in pages fetched from now on (1 is the next); 0 turns it off.
+  /// Fault injection, counted in accesses to pages that are new to their start (1 is the next); 0
+  /// turns it off. The access meets a page fault, once.
   void fail_fetch(std::uint64_t nth) { fail_in_ = nth; }
   /// Inverts the lowest bit of each byte of the 16-byte beat that the fetch was made for.
   void corrupt_fetch(std::uint64_t nth) { corrupt_in_ = nth; }
 
-  std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes) const override;
+  std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes,
+                               Access access = Access::read) const override;
   bool read(std::uint64_t iova, void* out, std::size_t bytes,
             std::uint64_t* fault_iova) const override;
   bool write(std::uint64_t iova, const void* in, std::size_t bytes,
@@ -80,20 +87,20 @@ class DmaSpace : public AddressSpace {
     std::uint32_t page;
     std::unique_ptr<std::byte[]> bytes;
   };
-  enum State : std::uint8_t { untouched, fetched, kept, failed };
 
   std::byte* mirror(std::uint32_t page) const { return window_ + std::uint64_t{page} * kPageSize; }
-  bool touch(std::uint64_t iova, bool keep) const;
-  bool fetch(std::uint64_t iova) const;
-  Translation translate(std::uint64_t iova, Access access) const;
+  bool touch(std::uint64_t iova, Access access) const;
+  std::uint8_t admit(std::uint64_t iova, Access access, std::uint8_t state) const;
+  Translation translate(std::uint64_t iova, Access access, bool inject) const;
 
   Iommu& iommu_;
   PhysicalMemory memory_;
-  bool may_wait_;
-  Observer observer_;
+  OnFault on_fault_;
+  std::function<void(const Failure&)> fault_latched_;
   std::byte* window_ = nullptr;
   std::unique_ptr<std::atomic<std::uint8_t>[]> states_;  // of each page
   std::atomic<bool> cancelled_{false};
+  bool paging_ = false;  // when the start began
 
   mutable std::mutex mutex_;  // guards what follows, and changes of states_
   mutable std::vector<std::uint32_t> touched_;

@@ -87,7 +87,7 @@ void Dpu::resolve_output(const AddressSpace& space) {
     }
     const std::uint64_t address = config_.dst + plane / config_.group_planes * config_.dst_group +
                                   plane % config_.group_planes * config_.dst_plane;
-    const auto view = space.resolve(address, plane_bytes);
+    const auto view = space.resolve(address, plane_bytes, Access::write);
     if (view.empty()) {
       std::uint64_t bad = address;
       std::vector<std::byte> probe(std::min<std::size_t>(plane_bytes, 1 << 20));

@@ -456,7 +456,8 @@ TaskRecord record_of(const FlyingConfig& c) {
 
 std::span<std::byte> plane_of(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
                               FaultKind kind, const char* where) {
-  const auto view = space.resolve(address, bytes);
+  const auto view = space.resolve(
+      address, bytes, kind == FaultKind::dma_write ? Access::write : Access::read);
   if (view.empty()) dma_fault(kind, where, address);
   return view;
 }

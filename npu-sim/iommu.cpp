@@ -130,28 +130,18 @@ bool Iommu::irq() const {
   return false;
 }
 
-bool Iommu::interrupt_pending() const {
-  const std::lock_guard lock(mutex_);
-  for (const Window& w : windows_)
-    if (w.raw != 0) return true;
-  return false;
-}
-
-bool Iommu::fault_active() const {
-  const std::lock_guard lock(mutex_);
-  for (const Window& w : windows_)
-    if (w.fault) return true;
-  return false;
-}
-
 bool Iommu::paging() const {
   const std::lock_guard lock(mutex_);
   return windows_.back().paging;
 }
 
-void Iommu::wait_for_write(std::chrono::milliseconds limit) {
+std::uint64_t Iommu::writes() const {
+  const std::lock_guard lock(mutex_);
+  return writes_;
+}
+
+void Iommu::wait_for_write(std::uint64_t seen, std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
-  const std::uint64_t seen = writes_;
   written_.wait_for(lock, limit, [&] { return writes_ != seen; });
 }
 
@@ -194,18 +184,13 @@ Translation Iommu::translate(std::uint64_t iova, Access access) {
 Translation Iommu::probe(std::uint64_t iova, Access access) { return walk(iova, access); }
 
 Translation Iommu::walk(std::uint64_t iova, Access access) {
-  if (iova >= kIovaLimit) return {};
+  if (iova >= kIovaLimit) return {TranslationStatus::page_fault, 0, true};
   const auto address = static_cast<std::uint32_t>(iova);
   const std::uint32_t page = address / kPageSize;
   const auto finish = [&](std::uint32_t word) {
-    Translation t;
-    t.readable = (word & kReadable) != 0;
-    t.writable = (word & kWritable) != 0;
-    if ((word & kValid) != 0 && (access == Access::write ? t.writable : t.readable)) {
-      t.status = TranslationStatus::ok;
-      t.physical = unfold_address(word) | address % kPageSize;
-    }
-    return t;
+    if ((word & kValid) == 0 || (word & (access == Access::write ? kWritable : kReadable)) == 0)
+      return Translation{TranslationStatus::page_fault, 0, true};
+    return Translation{TranslationStatus::ok, unfold_address(word) | address % kPageSize, true};
   };
 
   std::uint64_t directory = 0, zaps = 0;
@@ -218,7 +203,7 @@ Translation Iommu::walk(std::uint64_t iova, Access access) {
       if (other.stalled || other.fault) return {TranslationStatus::waiting};
     }
     // Paging off: the port passes addresses as they are [inferred: the driver's identity domain].
-    if (!w.paging) return {TranslationStatus::ok, address, true, true};
+    if (!w.paging) return {TranslationStatus::ok, address, false};
     const TlbEntry& entry = w.tlb[page % w.tlb.size()];
     if (entry.page == page && (entry.word & kValid) != 0) return finish(entry.word);
     directory = unfold_address(w.dte_addr);
@@ -228,10 +213,10 @@ Translation Iommu::walk(std::uint64_t iova, Access access) {
 
   std::uint32_t directory_word = 0, page_word = 0;
   if (!memory_.read(directory + 4 * (address >> 22), &directory_word, 4))
-    return {TranslationStatus::bus_error};
-  if ((directory_word & kValid) == 0) return {};
+    return {TranslationStatus::bus_error, 0, true};
+  if ((directory_word & kValid) == 0) return {TranslationStatus::page_fault, 0, true};
   if (!memory_.read(unfold_address(directory_word) + 4 * (address >> 12 & 0x3FF), &page_word, 4))
-    return {TranslationStatus::bus_error};
+    return {TranslationStatus::bus_error, 0, true};
   if ((page_word & kValid) != 0) {
     const std::lock_guard lock(mutex_);
     Window& w = windows_.back();

@@ -11,6 +11,8 @@
 #include <mutex>
 #include <vector>
 
+#include "npu-sim/address_space.hpp"
+
 namespace npu::sim {
 
 /// Physical memory as the bus master sees it. True if every byte was there.
@@ -39,8 +41,6 @@ struct IommuQuirks {
   bool fault_blocks_stall = false;
 };
 
-enum class Access { read, write };
-
 enum class TranslationStatus {
   ok,
   page_fault,        ///< no valid entry, or its permission bit is not set
@@ -52,7 +52,7 @@ enum class TranslationStatus {
 struct Translation {
   TranslationStatus status = TranslationStatus::page_fault;
   std::uint64_t physical = 0;  ///< with status ok
-  bool readable = false, writable = false;
+  bool paged = false;          ///< paging was on; not known with status waiting or windows_disagree
 };
 
 /// The MMU node of one core: core 0 has two register windows, the others have one. The driver
@@ -84,12 +84,12 @@ class Iommu {
 
   void report_page_fault(std::uint64_t iova, Access access);
   void report_bus_error(std::uint64_t iova);
-  bool fault_active() const;
-  bool interrupt_pending() const;  ///< INT_RAWSTAT of any window, masked or not
-  bool paging() const;             ///< of the window that accesses go through
+  bool paging() const;  ///< of the window that accesses go through
 
-  /// Returns at the next register write, or when the time is over.
-  void wait_for_write(std::chrono::milliseconds limit);
+  /// Number of register writes so far.
+  std::uint64_t writes() const;
+  /// Returns when there were more register writes than `seen`, or when the time is over.
+  void wait_for_write(std::uint64_t seen, std::chrono::milliseconds limit);
 
   /// Power-on state of all windows.
   void reset();

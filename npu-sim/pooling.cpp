@@ -245,7 +245,7 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
     if (view.empty())
       dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", c.src + plane * c.src_plane);
     in[plane] = reinterpret_cast<const std::uint8_t*>(view.data());
-    const auto target = space.resolve(c.dst + plane * c.dst_plane, out_bytes);
+    const auto target = space.resolve(c.dst + plane * c.dst_plane, out_bytes, Access::write);
     if (target.empty())
       dma_fault(FaultKind::dma_write, "PPU.DST_BASE_ADDR", c.dst + plane * c.dst_plane);
     targets[plane] = reinterpret_cast<std::uint8_t*>(target.data());

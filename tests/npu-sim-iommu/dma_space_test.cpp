@@ -35,7 +35,7 @@ class DmaSpaceTest : public ::testing::Test {
   Ram ram;
   PageTables tables{ram, kDirectory, kTables};
   Iommu mmu{1, ram.callbacks()};
-  DmaSpace space{mmu, ram.callbacks(), false};
+  DmaSpace space{mmu, ram.callbacks(), DmaSpace::OnFault::fail};
   std::uint64_t bad = 0;
 };
 
@@ -64,7 +64,8 @@ TEST_F(DmaSpaceTest, ReadsCrossPagesAndNameTheFirstMissingAddress) {
 }
 
 TEST_F(DmaSpaceTest, OverlappingSpansAreTheSameMemory) {
-  const auto a = space.resolve(kIova, 0x1800), b = space.resolve(kIova + 0x1000, 0x1000);
+  const auto a = space.resolve(kIova, 0x1800, Access::write);
+  const auto b = space.resolve(kIova + 0x1000, 0x1000, Access::write);
   a[0x1004] = std::byte{0x77};
   EXPECT_EQ(b[4], std::byte{0x77});
   std::byte seen{};
@@ -76,7 +77,7 @@ TEST_F(DmaSpaceTest, OverlappingSpansAreTheSameMemory) {
 }
 
 TEST_F(DmaSpaceTest, OnlyChangedBeatsAreWrittenBack) {
-  const auto view = space.resolve(kIova, 0x3000);
+  const auto view = space.resolve(kIova, 0x3000, Access::write);
   view[0x20] = view[0x2F] = view[0x30] = std::byte{0x99};
   view[0x1FFF] = std::byte{0x99};
   // Meanwhile the CPU writes beside it.
@@ -111,11 +112,26 @@ TEST_F(DmaSpaceTest, EachStartSeesMemoryAnew) {
   EXPECT_EQ(seen, std::byte{0x42});
 }
 
-TEST_F(DmaSpaceTest, WriteToAReadOnlyPageFaultsWhenItIsBroughtBack) {
+TEST_F(DmaSpaceTest, ReadOnlyPageTakesNoOutput) {
   tables.map(kIova + 0x1000, physical(1), kRead);
+  EXPECT_TRUE(space.resolve(kIova + 0x10, 0x2000, Access::write).empty());
+  const auto failure = space.explain(kIova + 0x10, Access::write);
+  EXPECT_EQ(failure.iova, kIova + 0x1000u);
+  EXPECT_EQ(failure.access, Access::write);
+  EXPECT_EQ(failure.status, TranslationStatus::page_fault);
   const auto view = space.resolve(kIova, 0x2000);
+  ASSERT_FALSE(view.empty()) << "it may still be read";
+  EXPECT_EQ(view[0x1000], std::byte{0x11});
+  EXPECT_FALSE(space.commit());
+  EXPECT_EQ(ram.writes, 0u);
+}
+
+TEST_F(DmaSpaceTest, PageTakenAwayBeforeTheWriteStopsItThere) {
+  const auto view = space.resolve(kIova, 0x2000, Access::write);
   ASSERT_FALSE(view.empty());
   view[0] = view[0x1050] = std::byte{1};
+  tables.map(kIova + 0x1000, physical(1), kRead);
+  mmu.write(0, 0x10, kIova + 0x1000);
   const auto failure = space.commit();
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->iova, kIova + 0x1050u);
@@ -125,18 +141,19 @@ TEST_F(DmaSpaceTest, WriteToAReadOnlyPageFaultsWhenItIsBroughtBack) {
   EXPECT_EQ(byte_at(1, 0x50), 0x11);
 }
 
-TEST_F(DmaSpaceTest, PageThatMayOnlyBeWrittenTakesOutput) {
+TEST_F(DmaSpaceTest, PageThatMayOnlyBeWrittenTakesOutputAndGivesNoInput) {
   tables.map(kIova + 0x1000, physical(1), kWrite);
-  const auto view = space.resolve(kIova + 0x1000, 0x1000);
+  const auto view = space.resolve(kIova + 0x1000, 0x1000, Access::write);
   ASSERT_FALSE(view.empty());
   view[7] = std::byte{9};
+  EXPECT_TRUE(space.resolve(kIova + 0x1000, 0x1000).empty());
   EXPECT_FALSE(space.commit());
   EXPECT_EQ(byte_at(1, 7), 9);
   EXPECT_EQ(byte_at(1, 8), 0x11);
 }
 
 TEST_F(DmaSpaceTest, CancelledStartWritesNothing) {
-  const auto view = space.resolve(kIova, 0x1000);
+  const auto view = space.resolve(kIova, 0x1000, Access::write);
   view[0] = std::byte{1};
   space.cancel();
   EXPECT_TRUE(space.resolve(kIova, 0x1000).empty());
@@ -185,7 +202,7 @@ TEST_F(DmaSpaceTest, StalledPortFailsOrWaitsAsAsked) {
   EXPECT_TRUE(space.resolve(kIova, 16).empty());
   EXPECT_EQ(space.explain(kIova, Access::read).status, TranslationStatus::waiting);
 
-  DmaSpace patient(mmu, ram.callbacks(), true);
+  DmaSpace patient(mmu, ram.callbacks(), DmaSpace::OnFault::wait);
   patient.begin();
   std::atomic<bool> done{false};
   std::thread core([&] {
@@ -206,6 +223,79 @@ TEST_F(DmaSpaceTest, StalledPortFailsOrWaitsAsAsked) {
   cancelled.join();
 }
 
+// A port that waits in a page fault on the second page, and what its thread reads in the end.
+class WaitingPort {
+ public:
+  WaitingPort(Iommu& mmu, PhysicalMemory memory, std::uint32_t iova)
+      : space_(mmu, std::move(memory), DmaSpace::OnFault::wait,
+               [this](const DmaSpace::Failure& failure) {
+                 last_ = failure.iova;
+                 ++faults_;
+               }) {
+    space_.begin();
+    thread_ = std::thread([this, iova] {
+      std::uint64_t bad = 0;
+      good_ = space_.read(iova, &seen_, 1, &bad);
+      done_ = true;
+    });
+  }
+  ~WaitingPort() {
+    space_.cancel();
+    if (thread_.joinable()) thread_.join();
+  }
+  void until_faults(unsigned n) const {
+    while (faults_ < n && !done_) std::this_thread::yield();
+  }
+  void join() { thread_.join(); }
+
+  DmaSpace space_;
+  std::atomic<unsigned> faults_{0};
+  std::atomic<std::uint64_t> last_{0};
+  std::atomic<bool> done_{false};
+  bool good_ = false;
+  std::byte seen_{};
+
+ private:
+  std::thread thread_;
+};
+
+TEST_F(DmaSpaceTest, WaitingPortFaultsAgainUntilThePageIsThere) {
+  tables.unmap(kIova + 0x1000);
+  WaitingPort port(mmu, ram.callbacks(), kIova + 0x1234);
+  port.until_faults(1);
+  EXPECT_EQ(mmu.read(0, 0x04) & 0x22, 0x02u);
+  EXPECT_EQ(mmu.read(0, 0x0C), kIova + 0x1234u);
+  EXPECT_EQ(port.last_, kIova + 0x1234u);
+  mmu.write(0, 0x18, 1);  // what the driver's handler does, twice
+  mmu.write(0, 0x08, 5);
+  port.until_faults(2);
+  EXPECT_FALSE(port.done_);
+  tables.map(kIova + 0x1000, physical(1));
+  mmu.write(0, 0x08, 4);
+  mmu.write(0, 0x08, 5);
+  port.join();
+  EXPECT_TRUE(port.good_);
+  EXPECT_EQ(port.seen_, std::byte{0x11});
+  EXPECT_EQ(port.faults_, 2u);
+}
+
+TEST_F(DmaSpaceTest, WaitingPortNeverGoesOnWithoutTheTablesItBeganWith) {
+  tables.unmap(kIova + 0x1000);
+  ram.page(kIova + 0x1000)[0x234] = std::byte{0x66};  // memory at the bare IOVA
+  {
+    WaitingPort port(mmu, ram.callbacks(), kIova + 0x1234);
+    port.until_faults(1);
+    EXPECT_TRUE(driver_disable(mmu));
+    mmu.write(0, 0x08, 5);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    EXPECT_FALSE(port.done_) << "a hung job whose domain was detached";
+  }
+  space.begin();
+  std::byte seen{};
+  EXPECT_TRUE(space.read(kIova + 0x1234, &seen, 1, &bad)) << "a start that began without tables";
+  EXPECT_EQ(seen, std::byte{0x66});
+}
+
 TEST_F(DmaSpaceTest, ThreadsOfAStartShareTheMirror) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
@@ -215,7 +305,7 @@ TEST_F(DmaSpaceTest, ThreadsOfAStartShareTheMirror) {
         std::uint64_t missing = 0;
         EXPECT_TRUE(space.read(kIova + i * 0x1000 + 0x800, &seen, 1, &missing));
         EXPECT_EQ(seen, std::byte(0x10 + i));
-        const auto view = space.resolve(kIova + i * 0x1000, 0x1000);
+        const auto view = space.resolve(kIova + i * 0x1000, 0x1000, Access::write);
         view[static_cast<std::size_t>(t) * 16] = std::byte(t + 1);
       }
     });
