@@ -7,21 +7,19 @@
 
 #include <cstdio>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <random>
-#include <string>
 #include <vector>
 
+#include "bench_common.hpp"
 #include "npu-sim/chip.hpp"
 #include "npu-sim/mac_int8.hpp"
 #include "npu-sim/thread_pool.hpp"
-#include "regdb/registers.hpp"
 
 namespace {
 
 namespace sim = npu::sim;
-namespace rd = npu::regdb;
+namespace bench = npu::bench;
 
 constexpr std::uint32_t kProgram = 0, kA = 0x10000, kB = 0x4000000, kC = 0x8000000;
 
@@ -32,92 +30,21 @@ std::vector<std::int8_t> random_bytes(std::size_t n) {
   return out;
 }
 
-// Rows of the feature cube that a 384 KiB CBUF takes with one bank to spare.
-std::uint32_t rows_per_task(std::uint32_t size) {
-  return std::min(size, 10 * 32768 / size / 4 * 4);
-}
-
-std::vector<std::uint64_t> program(std::uint32_t size, std::uint32_t first, std::uint32_t rows) {
-  rd::RegcmdStream s;
-  const std::uint32_t banks = (rows * size + 32767) / 32768 + 1;
-  s.write(rd::dpu::S_POINTER::decode(0xE)).write(rd::dpu_rdma::RDMA_S_POINTER::decode(0xE));
-  s.write(rd::cna::CBUF_CON0{.weight_bank = 12 - banks, .data_bank = banks});
-  s.write(rd::cna::CONV_CON1{}).write(rd::cna::CONV_CON2{.feature_grains = rows + 1});
-  s.write(rd::cna::CONV_CON3{.conv_y_stride = 1, .conv_x_stride = 1});
-  s.write(rd::cna::DATA_SIZE0{.datain_width = 1, .datain_height = rows});
-  s.write(rd::cna::DATA_SIZE1{.datain_channel_real = size, .datain_channel = size});
-  s.write(rd::cna::DATA_SIZE2{.dataout_width = 1});
-  s.write(rd::cna::DATA_SIZE3{.dataout_atomics = rows});
-  s.write(rd::cna::WEIGHT_SIZE0{.weight_bytes = size * size});
-  s.write(rd::cna::WEIGHT_SIZE1{.weight_bytes_per_kernel = size});
-  s.write(rd::cna::WEIGHT_SIZE2{.weight_width = 1, .weight_height = 1, .weight_kernels = size});
-  s.write(rd::cna::CBUF_CON1{.data_entries = (size + 63) / 64});
-  s.write(rd::cna::CVT_CON0{.data_sign = true, .cvt_type = 1, .cvt_bypass = true});
-  // The cube holds all rows; the task takes its own from the middle of each plane.
-  s.write(rd::cna::FEATURE_DATA_ADDR{.feature_base_addr = kA + first * 16});
-  s.write(rd::cna::DMA_CON1{.line_stride = 4});
-  s.write(rd::cna::DMA_CON2{.surf_stride = static_cast<std::int32_t>(size) - 4});
-  s.write(rd::cna::DCOMP_ADDR0{.decompress_addr0 = kB});
-  s.write(rd::core::MISC_CFG{});
-  s.write(rd::core::DATAOUT_SIZE_0{.dataout_height = rows, .dataout_width = 1});
-  s.write(rd::core::DATAOUT_SIZE_1{.dataout_channel = size});
-  s.write(rd::dpu::FEATURE_MODE_CFG{.burst_len = 15, .output_mode = 2});
-  s.write(rd::dpu::DATA_FORMAT{.out_precision = 4});
-  s.write(rd::dpu::DST_BASE_ADDR{.dst_base_addr = kC + first * 16});
-  s.write(rd::dpu::DST_SURF_STRIDE{.dst_surf_stride = size});
-  s.write(rd::dpu::DATA_CUBE_WIDTH{.width = 1}).write(rd::dpu::DATA_CUBE_HEIGHT{.height = rows});
-  s.write(rd::dpu::DATA_CUBE_CHANNEL{.orig_channel = size, .channel = size});
-  s.write(rd::dpu::BS_CFG::decode(0x53)).write(rd::dpu::BN_CFG::decode(0x53));
-  s.write(rd::dpu::BS_OW_CFG{.size_e_2 = 7, .size_e_1 = 7, .size_e_0 = 7, .od_bypass = true});
-  s.write(rd::dpu::WDMA_SIZE_0{.channel_wdma = size});
-  s.write(rd::dpu::WDMA_SIZE_1{.height_wdma = rows, .width_wdma = 1});
-  s.write(rd::dpu::EW_CFG::decode(0x383)).write(rd::dpu::OUT_CVT_SCALE{.out_cvt_scale = 1});
-  s.write(rd::dpu::SURFACE_ADD{.surf_add = size * 8});
-  s.write(rd::dpu_rdma::RDMA_ERDMA_CFG{.erdma_disable = true});
-  s.write(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG{.burst_len = 15, .mrdma_disable = true});
-  if (s.size() % 2 != 0) s.word(0);
-  s.end(0x1D);
-  return s.words();
-}
-
-void map(sim::AddressSpace& space, std::uint32_t iova, const void* data, std::size_t bytes,
-         std::size_t room) {
-  const std::size_t size = (std::max(bytes, room) + 4095) / 4096 * 4096;
-  std::shared_ptr<std::byte[]> memory(new std::byte[size]());
-  if (bytes != 0) std::memcpy(memory.get(), data, bytes);
-  space.map(iova, std::move(memory), size);
-}
-
 void simulated(benchmark::State& state) {
   const auto size = static_cast<std::uint32_t>(state.range(0));
   const auto a = random_bytes(std::size_t{size} * size), b = random_bytes(a.size());
   const auto space = std::make_shared<sim::AddressSpace>();
-  map(*space, kA, a.data(), a.size(), 0);
-  map(*space, kB, b.data(), b.size(), 0);
-  map(*space, kC, nullptr, 0, a.size() * 4);
-  std::vector<std::vector<std::uint64_t>> tasks;
-  for (std::uint32_t first = 0; first < size; first += rows_per_task(size))
-    tasks.push_back(program(size, first, std::min(rows_per_task(size), size - first)));
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    map(*space, kProgram + static_cast<std::uint32_t>(i) * 4096, tasks[i].data(),
-        tasks[i].size() * 8, 4096);
+  bench::map(*space, kA, a.data(), a.size(), 0);
+  bench::map(*space, kB, b.data(), b.size(), 0);
+  bench::map(*space, kC, nullptr, 0, a.size() * 4);
+  const bench::Tasks tasks = bench::map_programs(
+      *space, kProgram, bench::gemm_programs({false, size, size, size, kA, kB, kC}));
   sim::Chip chip;
   chip.attach(0, space);
   for (auto _ : state) {
-    for (std::size_t i = 0; i < tasks.size(); ++i) {
-      chip.write(0, 0x10, 1);
-      chip.write(0, 0x1004, 0xE);
-      chip.write(0, 0x3004, 0xE);
-      chip.write(0, 0x10, kProgram + static_cast<std::uint32_t>(i) * 4096);
-      chip.write(0, 0x14, static_cast<std::uint32_t>((tasks[i].size() + 1) / 2 - 1));
-      chip.write(0, 0x20, 0x300);
-      chip.write(0, 0x24, 0x300);
-      chip.write(0, 0x30, 0x7001);
-      chip.write(0, 0x08, 1);
-      if (!chip.irq(0)) {
-        state.SkipWithError(chip.fault(0) ? chip.fault(0)->message.c_str() : "no interrupt");
-        return;
-      }
+    if (!bench::run(chip, 0, tasks)) {
+      state.SkipWithError(chip.fault(0) ? chip.fault(0)->message.c_str() : "no interrupt");
+      return;
     }
   }
   state.counters["GMAC/s"] = benchmark::Counter(static_cast<double>(size) * size * size * 1e-9,
@@ -177,33 +104,11 @@ void plain(benchmark::State& state, bool prepacked) {
       benchmark::Counter::kIsIterationInvariantRate);
 }
 
-class RatioReporter : public benchmark::ConsoleReporter {
- public:
-  void ReportRuns(const std::vector<Run>& runs) override {
-    ConsoleReporter::ReportRuns(runs);
-    for (const Run& run : runs)
-      if (!run.error_occurred && run.run_type == Run::RT_Iteration)
-        seconds_[run.run_name.function_name].push_back(run.GetAdjustedRealTime());
-  }
-  // Best of the repetitions: other work on the machine only ever adds time.
-  double best(const std::string& name) const {
-    const auto it = seconds_.find(name);
-    return it == seconds_.end() ? 0 : *std::min_element(it->second.begin(), it->second.end());
-  }
-
- private:
-  std::map<std::string, std::vector<double>> seconds_;
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
   int size = 512;
-  int kept = 1;
-  for (int i = 1; i < argc; ++i) {
-    if (std::sscanf(argv[i], "--size=%d", &size) != 1) argv[kept++] = argv[i];
-  }
-  argc = kept;
+  bench::take_flag(argc, argv, "size", &size);
   if (size < 32 || size > 4096 || size % 32 != 0) {
     std::fprintf(stderr, "sim_gemm: --size must be a multiple of 32 from 32 to 4096\n");
     return 2;
@@ -220,7 +125,7 @@ int main(int argc, char** argv) {
   add("simulated", simulated);
   add("plain", [](benchmark::State& state) { plain(state, false); });
   add("plain_prepacked", [](benchmark::State& state) { plain(state, true); });
-  RatioReporter reporter;
+  bench::RatioReporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
   const double simulated_ms = reporter.best("simulated");
   if (simulated_ms == 0) return 1;
