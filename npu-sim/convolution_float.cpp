@@ -3,9 +3,12 @@
 // blocks of channels, then the taps of the kernel [for one tap: K order, board-proven; for more:
 // inferred from the layout].
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "npu-sim/convolution.hpp"
 #include "npu-sim/dpu.hpp"
+#include "npu-sim/exact_sum.hpp"
 
 namespace npu::sim {
 namespace {
@@ -64,28 +67,53 @@ void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weigh
   }
 }
 
-// Each channel by itself: the products of a window are summed exactly (there are few enough for a
-// double) and rounded once [inferred; boards agree bit for bit with fp32 references].
+// Each channel by itself: the products of a window are summed exactly and rounded once [inferred;
+// boards agree bit for bit with fp32 references]. Two doubles hold the sum of fp16 products; where
+// they lose a bit, which takes exponents that only bf16 has, the channel is summed again.
 void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weights,
                const Dpu& dpu, ThreadPool& pool) {
   const ConvShape& s = c.shape;
   pool.parallel_for(s.out_height, [&](std::size_t y) {
-    std::vector<double> sums(s.channels);
+    std::vector<double> sums(s.channels), rests(s.channels), lost(s.channels);
     std::vector<float> rounded(s.channels);
+    const auto tap = [&](std::uint32_t x, std::uint32_t ky, std::uint32_t kx) {
+      const std::size_t position =
+          (y * s.stride_y + std::size_t{ky} * s.dilation_y) * tile.columns +
+          std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x;
+      return std::pair(
+          tile.values.data() + position * s.channels,
+          weights.floats.data() + (std::size_t{ky} * s.kernel_width + kx) * s.channels);
+    };
     for (std::uint32_t x = 0; x < s.out_width; ++x) {
       std::fill(sums.begin(), sums.end(), 0.0);
+      std::fill(rests.begin(), rests.end(), 0.0);
+      std::fill(lost.begin(), lost.end(), 0.0);
       for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky)
         for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
-          const std::size_t position =
-              (y * s.stride_y + std::size_t{ky} * s.dilation_y) * tile.columns +
-              std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x;
-          const float* in = tile.values.data() + position * s.channels;
-          const float* w =
-              weights.floats.data() + (std::size_t{ky} * s.kernel_width + kx) * s.channels;
-          for (std::uint32_t ch = 0; ch < s.channels; ++ch)
-            sums[ch] += static_cast<double>(in[ch]) * static_cast<double>(w[ch]);
+          const auto [in, w] = tap(x, ky, kx);
+          for (std::uint32_t ch = 0; ch < s.channels; ++ch) {
+            const auto [sum, low] =
+                two_sum(sums[ch], static_cast<double>(in[ch]) * static_cast<double>(w[ch]));
+            const auto [rest, lower] = two_sum(rests[ch], low);
+            sums[ch] = sum;
+            rests[ch] = rest;
+            lost[ch] += std::abs(lower);  // NaN where a sum is not finite: that is final as well
+          }
         }
-      for (std::uint32_t ch = 0; ch < s.channels; ++ch) rounded[ch] = static_cast<float>(sums[ch]);
+      for (std::uint32_t ch = 0; ch < s.channels; ++ch) {
+        if (lost[ch] > 0) {
+          ExactSum exact;
+          for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky)
+            for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
+              const auto [in, w] = tap(x, ky, kx);
+              exact.add(static_cast<double>(in[ch]) * static_cast<double>(w[ch]));
+            }
+          rounded[ch] = exact.rounded();
+        } else {
+          rounded[ch] = std::isfinite(sums[ch]) ? round_once(sums[ch], rests[ch])
+                                                : static_cast<float>(sums[ch]);
+        }
+      }
       dpu.store_float(static_cast<std::uint32_t>(y), x, 0, s.channels, rounded.data());
     }
   });

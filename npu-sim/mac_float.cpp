@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include "npu-sim/exact_sum.hpp"
+
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "npu-sim/mac_float.cpp"
@@ -103,6 +105,18 @@ HWY_AFTER_NAMESPACE();
 namespace npu::sim {
 namespace {
 HWY_EXPORT(mac_group);
+
+// Exponents so far apart (bf16 and tf32 have them) that two doubles could lose a bit.
+void wide_group(const float* const* x, std::size_t pixels, const float* w, std::size_t channels,
+                float* acc, std::size_t acc_stride) {
+  for (std::size_t p = 0; p < pixels; ++p)
+    for (std::size_t o = 0; o < kFloatPanel; ++o) {
+      ExactSum sum;
+      for (std::size_t c = 0; c < channels; ++c)
+        sum.add(static_cast<double>(x[p][c]) * static_cast<double>(w[c * kFloatPanel + o]));
+      acc[p * acc_stride + o] += sum.rounded();
+    }
+}
 }  // namespace
 
 FloatRange float_range(std::span<const float> values) {
@@ -125,6 +139,12 @@ void mac_float_group(const float* const* x, std::size_t pixels, const float* w,
                      std::size_t acc_stride) {
   // At most 32 products below 2^top each: the sum needs the bits from top + 5 down to bottom.
   const int bits = (range_x.top + range_w.top + 5) - (range_x.bottom + range_w.bottom);
+  // Beyond 53 bits a second double collects what the first one loses: 32 terms of at most half of
+  // the first one's last bit, which is below 2^(top + 5 - 53), so 5 bits more than 48 are left.
+  if (bits > 100) {
+    wide_group(x, pixels, w, channels, acc, acc_stride);
+    return;
+  }
   HWY_DYNAMIC_DISPATCH(mac_group)(x, pixels, w, channels, bits <= 53, acc, acc_stride);
 }
 
