@@ -174,6 +174,7 @@ void Core::start(const std::function<void()>& work) {
 }
 
 void Core::run_chain() {
+  lut_.forget();
   if (!space_) dma_fault(FaultKind::dma_read, "PC.BASE_ADDRESS", base_address_);
   // TASK_NUMBER ends a chain; a link after the last task may dangle [control-and-uapi B.8].
   const std::uint32_t tasks = std::max<std::uint32_t>(1, task_con_ & 0xFFF);
@@ -301,7 +302,7 @@ void Core::run_blocks(std::uint32_t mask) {
     const unsigned dpu = dpu_.start(), rdma = dpu_rdma_.start();
     if (!space_) dma_fault(FaultKind::dma_read, "DPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
     macs_left_ -= run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_,
-                             macs_left_, pool_, listener);
+                             macs_left_, options_.quirks, pool_, listener);
     done_bits_ |= 1u << (kDpuBit + dpu);
     dpu_.finish();
     dpu_rdma_.finish();

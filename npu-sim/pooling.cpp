@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Registers and arithmetic as swept on a board [notes encodings/ppu-pooling.md, HW]: max and min
 // are exact; an average is the window's sum, padding included, times the two reciprocals of the
-// registers, over 2^32. Integers round half to even, which with a reciprocal that had to be cut
-// gives the rule that the notes describe (an exact half then lies just below it).
+// registers. Those are FP17 numbers (6 bits of exponent, bias 31) for fp16, so 1/1 exists, and 16
+// bits behind the point for integers [allbilly expt/pooling.py, board]. Integers round half to
+// even, which with a reciprocal that had to be cut gives the rule that the notes describe (an
+// exact half then lies just below it).
 #include "npu-sim/pooling.hpp"
 
 #include <fmt/format.h>
@@ -31,12 +33,14 @@ constexpr KnownBits kPpu[] = {
     {rd::ppu::DATA_CUBE_OUT_WIDTH::offset, kAll},
     {rd::ppu::DATA_CUBE_OUT_HEIGHT::offset, kAll},
     {rd::ppu::DATA_CUBE_OUT_CHANNEL::offset, kAll},
-    {rd::ppu::OPERATION_MODE_CFG::offset, 0x13},  // FLYING_MODE and POOLING_METHOD
+    // Without effect: USE_CNT, all eight values give the same [allbilly expt, board].
+    {rd::ppu::OPERATION_MODE_CFG::offset, 0x5FFF00F3},
     {rd::ppu::POOLING_KERNEL_CFG::offset, kAll},
     {rd::ppu::RECIP_KERNEL_WIDTH::offset, kAll},
     {rd::ppu::RECIP_KERNEL_HEIGHT::offset, kAll},
     {rd::ppu::POOLING_PADDING_CFG::offset, kAll},
     {rd::ppu::PADDING_VALUE_1_CFG::offset, kAll},
+    {rd::ppu::PADDING_VALUE_2_CFG::offset, kAll},  // bits above those of any type
     {rd::ppu::DST_BASE_ADDR::offset, kAll},
     {rd::ppu::DST_SURF_STRIDE::offset, kAll},
     {rd::ppu::DATA_FORMAT::offset, 0xFFFFFFF7},  // not DPU_FLYIN
@@ -55,17 +59,27 @@ constexpr KnownBits kRdma[] = {
 
 constexpr std::size_t kMaxOutputBytes = 512u << 20;
 constexpr std::uint32_t kAverage = 0, kMax = 1, kMin = 2;
-constexpr std::uint32_t kInt8 = 0, kFp16 = 2;
+constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kInt32 = 4, kFp32 = 5;
 
 struct PoolConfig {
   std::uint32_t in_width, in_height, out_width, out_height, channels;
   std::uint32_t kernel_width, kernel_height, stride_x, stride_y, pad_left, pad_top;
   std::uint32_t method;
-  bool fp16;
+  std::uint32_t type;  // a precision code
   std::uint32_t recip_width, recip_height;
   std::uint32_t pad_value;
-  std::uint64_t src, src_line, src_plane, dst, dst_plane;
+  std::uint64_t src, src_line, src_plane, dst, dst_plane, dst_line;
+  bool index;  // the position of each extremum is written too
+  std::uint64_t dst_index;
+  std::uint32_t element_bytes() const { return type == kInt8 ? 1 : type >= kInt32 ? 4 : 2; }
 };
+
+// 17 bits: 6 of exponent, 10 of fraction.
+double fp17(std::uint32_t bits) {
+  const int exponent = static_cast<int>(bits >> 10 & 0x3F);
+  const double fraction = static_cast<double>(bits & 0x3FF);
+  return exponent == 0 ? std::ldexp(fraction, -40) : std::ldexp(1024 + fraction, exponent - 41);
+}
 
 PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   const auto none = [](std::uint32_t) { return false; };
@@ -101,12 +115,16 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
     hang("PPU.OPERATION_MODE_CFG.flying_mode", "the PPU waits for a DPU that is not enabled");
   c.method = mode.pooling_method;
   require(c.method <= kMin, "PPU.OPERATION_MODE_CFG.pooling_method", c.method);
-  require(format.proc_precision == kInt8 || format.proc_precision == kFp16,
-          "PPU.DATA_FORMAT.proc_precision", format.proc_precision);
-  c.fp16 = format.proc_precision == kFp16;
-  // An element-size code: 1 is 8 bit, 2 is 16 bit; for int8 boards take both [notes, HW].
-  require(c.fp16 ? storage == 2 : storage == 1 || storage == 2,
-          "PPU_RDMA.RDMA_DATA_FORMAT.in_precision", storage);
+  c.type = format.proc_precision;
+  require(c.type <= kFp16 || c.type == kInt32 || c.type == kFp32, "PPU.DATA_FORMAT.proc_precision",
+          c.type);
+  // An element-size code: 1 is 8 bit, 2 is 16 bit, 3 is 32 bit; for int8 boards take 1 and 2 alike,
+  // and 3 where nothing is summed [notes, HW].
+  const bool fits = c.type == kInt8
+                        ? storage == 1 || storage == 2 || (storage == 3 && c.method != kAverage)
+                    : c.type >= kInt32 ? storage == 3
+                                       : storage == 2;
+  require(fits, "PPU_RDMA.RDMA_DATA_FORMAT.in_precision", storage);
   c.kernel_width = kernel.kernel_width;
   c.kernel_height = kernel.kernel_height;
   c.stride_x = kernel.kernel_stride_width;
@@ -125,44 +143,64 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   c.src_plane = r.rdma(rd::ppu_rdma::RDMA_SRC_SURF_STRIDE::offset) & ~0xFu;
   c.dst = std::uint64_t{dma_base} + (r.ppu(rd::ppu::DST_BASE_ADDR::offset) & ~0xFu);
   c.dst_plane = r.ppu(rd::ppu::DST_SURF_STRIDE::offset) & ~0xFu;
+  // The manual's words; a value of 2 disturbs the later rows on a board [allbilly expt].
+  c.dst_line = (std::uint64_t{c.out_width} + mode.notch_addr) * 16;
+  c.index = mode.index_en;
+  if (c.index) {
+    require(c.method != kAverage, "PPU.OPERATION_MODE_CFG.index_en", 1);
+    require(c.element_bytes() == 2, "PPU.DATA_FORMAT.proc_precision", c.type);
+  }
+  c.dst_index = c.dst + (r.ppu(rd::ppu::DATA_FORMAT::offset) & ~0xFu);
   return c;
+}
+
+// Value and position of one window's lane.
+template <class T>
+struct Pooled {
+  T value;
+  std::uint16_t index;
+};
+
+// Three bits of row and three of column, within the window [allbilly expt, 16x16 on a board]; the
+// first of equals. Padded windows with a stride show another row on boards, by no known rule.
+constexpr std::uint16_t position(std::uint32_t y, std::uint32_t x) {
+  return static_cast<std::uint16_t>((y & 7) << 3 | (x & 7));
 }
 
 // One lane of one window: `at(y, x)` is the input with its padding.
 template <class At>
-float pool_float(const PoolConfig& c, At at) {
+Pooled<float> pool_float(const PoolConfig& c, At at) {
   double sum = 0;
-  float best = 0;
+  Pooled<float> best{};
   for (std::uint32_t y = 0; y < c.kernel_height; ++y)
     for (std::uint32_t x = 0; x < c.kernel_width; ++x) {
       const float v = at(y, x);
       sum += static_cast<double>(v);  // exact: at most 256 fp16 values
-      if ((y | x) == 0 || (c.method == kMax ? v > best : v < best)) best = v;
+      if ((y | x) == 0 || (c.method == kMax ? v > best.value : v < best.value))
+        best = {v, position(y, x)};
     }
   if (c.method != kAverage) return best;
-  const double scale =
-      static_cast<double>(fp16_to_float(static_cast<std::uint16_t>(c.recip_width))) *
-      static_cast<double>(fp16_to_float(static_cast<std::uint16_t>(c.recip_height)));
-  return static_cast<float>(sum * scale * 0x1p-32);
+  return {static_cast<float>(sum * fp17(c.recip_width) * fp17(c.recip_height)), 0};
 }
 
-template <class At>
-std::int8_t pool_int8(const PoolConfig& c, At at) {
+template <class T, class At>
+Pooled<T> pool_int(const PoolConfig& c, At at) {
   std::int64_t sum = 0;
-  int best = 0;
+  Pooled<T> best{};
   for (std::uint32_t y = 0; y < c.kernel_height; ++y)
     for (std::uint32_t x = 0; x < c.kernel_width; ++x) {
-      const int v = at(y, x);
+      const T v = at(y, x);
       sum += v;
-      if ((y | x) == 0 || (c.method == kMax ? v > best : v < best)) best = v;
+      if ((y | x) == 0 || (c.method == kMax ? v > best.value : v < best.value))
+        best = {v, position(y, x)};
     }
-  if (c.method != kAverage) return static_cast<std::int8_t>(best);
+  if (c.method != kAverage) return best;
   const std::int64_t product = sum * (c.recip_width & 0x1FFFF) * (c.recip_height & 0x1FFFF);
-  return saturate<std::int8_t>(round_shift(product, 32, TieRule::half_even));
+  return {saturate<T>(round_shift(product, 32, TieRule::half_even)), 0};
 }
 
-void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy,
-               std::uint8_t* out) {
+void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy, std::uint8_t* out,
+               std::uint8_t* index) {
   for (std::uint32_t ox = 0; ox < c.out_width; ++ox, out += 16) {
     const auto atom = [&](std::uint32_t ky, std::uint32_t kx) -> const std::uint8_t* {
       const std::int64_t y = std::int64_t{oy} * c.stride_y + ky - c.pad_top;
@@ -171,47 +209,62 @@ void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy,
       return plane + static_cast<std::uint64_t>(y) * c.src_line +
              static_cast<std::uint64_t>(x) * 16;
     };
-    if (c.fp16) {
-      std::uint16_t result[8];
-      for (std::uint32_t lane = 0; lane < 8; ++lane)
-        result[lane] = float_to_fp16(pool_float(c, [&](std::uint32_t y, std::uint32_t x) {
-          auto half = static_cast<std::uint16_t>(c.pad_value);
-          if (const std::uint8_t* a = atom(y, x)) std::memcpy(&half, a + lane * 2, 2);
-          return fp16_to_float(half);
-        }));
-      std::memcpy(out, result, sizeof result);
-    } else {
-      std::int8_t result[16];
+    const auto half = [&](std::uint32_t lane, std::uint32_t y, std::uint32_t x) {
+      auto bits = static_cast<std::uint16_t>(c.pad_value);
+      if (const std::uint8_t* a = atom(y, x)) std::memcpy(&bits, a + lane * 2, 2);
+      return bits;
+    };
+    if (c.type == kInt8) {
       for (std::uint32_t lane = 0; lane < 16; ++lane)
-        result[lane] = pool_int8(c, [&](std::uint32_t y, std::uint32_t x) {
-          const std::uint8_t* a = atom(y, x);
-          return int{static_cast<std::int8_t>(a != nullptr ? a[lane] : c.pad_value)};
-        });
-      std::memcpy(out, result, sizeof result);
+        out[lane] = static_cast<std::uint8_t>(
+            pool_int<std::int8_t>(c, [&](std::uint32_t y, std::uint32_t x) {
+              const std::uint8_t* a = atom(y, x);
+              return static_cast<std::int8_t>(a != nullptr ? a[lane] : c.pad_value);
+            }).value);
+      continue;
     }
+    std::uint16_t result[8], positions[8];
+    for (std::uint32_t lane = 0; lane < 8; ++lane) {
+      if (c.type == kInt16) {
+        const auto p = pool_int<std::int16_t>(c, [&](std::uint32_t y, std::uint32_t x) {
+          return static_cast<std::int16_t>(half(lane, y, x));
+        });
+        result[lane] = static_cast<std::uint16_t>(p.value);
+        positions[lane] = p.index;
+      } else {
+        const auto p = pool_float(
+            c, [&](std::uint32_t y, std::uint32_t x) { return fp16_to_float(half(lane, y, x)); });
+        result[lane] = float_to_fp16(p.value);
+        positions[lane] = p.index;
+      }
+    }
+    std::memcpy(out, result, sizeof result);
+    if (index != nullptr) std::memcpy(index + std::size_t{ox} * 16, positions, sizeof positions);
   }
 }
 
 TaskRecord record_of(const PoolConfig& c) {
   TaskRecord record;
-  const std::uint32_t lanes = c.fp16 ? 8 : 16;
+  const std::uint32_t lanes = 16 / c.element_bytes();
   const std::uint64_t planes = (c.channels + lanes - 1) / lanes;
-  record.operation =
-      fmt::format("{} pool {}x{} s{} {} {}x{}x{} -> {}x{}",
-                  c.method == kAverage ? "average"
-                  : c.method == kMax   ? "max"
-                                       : "min",
-                  c.kernel_height, c.kernel_width, c.stride_y, c.fp16 ? "fp16" : "int8",
-                  c.in_height, c.in_width, c.channels, c.out_height, c.out_width);
+  constexpr std::string_view kTypes[] = {"int8", "int16", "fp16", "", "int32", "fp32"};
+  record.operation = fmt::format("{} pool {}x{} s{} {} {}x{}x{} -> {}x{}",
+                                 c.method == kAverage ? "average"
+                                 : c.method == kMax   ? "max"
+                                                      : "min",
+                                 c.kernel_height, c.kernel_width, c.stride_y, kTypes[c.type],
+                                 c.in_height, c.in_width, c.channels, c.out_height, c.out_width);
   TaskWork& w = record.work;
-  w.type = c.fp16 ? MacType::fp16 : MacType::int8;
+  w.type = c.type == kInt8 ? MacType::int8 : MacType::fp16;
   w.positions = std::uint64_t{c.out_width} * c.out_height;
   w.output_elements = w.positions * c.channels;
   w.pool_elements = w.output_elements * c.kernel_width * c.kernel_height;
   record.transfers.push_back({Engine::pool_read, c.src, std::uint64_t{c.in_width} * 16, c.in_height,
                               c.src_line, planes, c.src_plane});
-  record.transfers.push_back(
-      {Engine::pool_write, c.dst, w.positions * 16, 1, 0, planes, c.dst_plane});
+  for (const std::uint64_t base : {c.dst, c.dst_index})
+    if (base == c.dst || c.index)
+      record.transfers.push_back({Engine::pool_write, base, std::uint64_t{c.out_width} * 16,
+                                  c.out_height, c.dst_line, planes, c.dst_plane});
   sum_transfers(record);
   record.quirks.push_back({"pool_raises_no_dpu_interrupt", "PC.INTERRUPT_RAW_STATUS",
                            "only the PPU's bit is raised; a driver that waits for the DPU's "
@@ -225,7 +278,7 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
                           std::uint32_t dma_base, std::uint64_t budget, ThreadPool& pool,
                           const TaskHook* hook) {
   const PoolConfig c = read_config(registers, dma_base);
-  const std::uint32_t lanes = c.fp16 ? 8 : 16;
+  const std::uint32_t lanes = 16 / c.element_bytes();
   const std::uint32_t planes = (c.channels + lanes - 1) / lanes;
   // A thousandth of the MAC rate: the PPU takes a few elements a cycle.
   const std::uint64_t work = std::uint64_t{c.out_width} * c.out_height * planes * lanes *
@@ -236,30 +289,43 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
   const std::size_t in_bytes =
       (std::size_t{c.in_height} - 1) * c.src_line + std::size_t{c.in_width} * 16;
   const std::size_t out_bytes = std::size_t{c.out_width} * c.out_height * 16;
+  const std::size_t target_bytes =
+      (std::size_t{c.out_height} - 1) * c.dst_line + std::size_t{c.out_width} * 16;
   if (out_bytes * planes > kMaxOutputBytes)
     bad_program("PPU.DATA_CUBE_OUT_WIDTH", "an output of more than 512 MiB");
+  const auto target = [&](std::uint64_t address) {
+    const auto view = space.resolve(address, target_bytes, Access::write);
+    if (view.empty()) dma_fault(FaultKind::dma_write, "PPU.DST_BASE_ADDR", address);
+    return reinterpret_cast<std::uint8_t*>(view.data());
+  };
   std::vector<const std::uint8_t*> in(planes);
-  std::vector<std::uint8_t*> targets(planes);
+  std::vector<std::uint8_t*> targets;  // values, then positions
   for (std::uint32_t plane = 0; plane < planes; ++plane) {
     const auto view = space.resolve(c.src + plane * c.src_plane, in_bytes);
     if (view.empty())
       dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", c.src + plane * c.src_plane);
     in[plane] = reinterpret_cast<const std::uint8_t*>(view.data());
-    const auto target = space.resolve(c.dst + plane * c.dst_plane, out_bytes, Access::write);
-    if (target.empty())
-      dma_fault(FaultKind::dma_write, "PPU.DST_BASE_ADDR", c.dst + plane * c.dst_plane);
-    targets[plane] = reinterpret_cast<std::uint8_t*>(target.data());
+    targets.push_back(target(c.dst + plane * c.dst_plane));
   }
+  if (c.index)
+    for (std::uint32_t plane = 0; plane < planes; ++plane)
+      targets.push_back(target(c.dst_index + plane * c.dst_plane));
   if (hook != nullptr) (*hook)(record_of(c));
 
-  std::vector<std::uint8_t> out(out_bytes * planes);
-  pool.parallel_for(std::size_t{planes} * c.out_height, [&](std::size_t item) {
-    const std::size_t plane = item / c.out_height, y = item % c.out_height;
-    pool_line(c, in[plane], static_cast<std::uint32_t>(y),
-              out.data() + plane * out_bytes + y * c.out_width * 16);
-  });
-  for (std::uint32_t plane = 0; plane < planes; ++plane)
-    std::memcpy(targets[plane], out.data() + plane * out_bytes, out_bytes);
+  std::vector<std::uint8_t> out(out_bytes * targets.size());
+  // Types of 32 bits are accepted and come out as zeros [allbilly expt, board].
+  if (c.type < kInt32)
+    pool.parallel_for(std::size_t{planes} * c.out_height, [&](std::size_t item) {
+      const std::size_t plane = item / c.out_height, y = item % c.out_height;
+      const std::size_t line = y * c.out_width * 16;
+      pool_line(c, in[plane], static_cast<std::uint32_t>(y), out.data() + plane * out_bytes + line,
+                c.index ? out.data() + (planes + plane) * out_bytes + line : nullptr);
+    });
+  for (std::size_t plane = 0; plane < targets.size(); ++plane)
+    for (std::uint32_t y = 0; y < c.out_height; ++y)
+      std::memcpy(targets[plane] + y * c.dst_line,
+                  out.data() + plane * out_bytes + std::size_t{y} * c.out_width * 16,
+                  std::size_t{c.out_width} * 16);
   return work;
 }
 

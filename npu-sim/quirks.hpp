@@ -25,6 +25,18 @@ struct Quirks {
   /// than the group has, the rest stays unwritten; with more, the task never ends [notes
   /// encodings/size-e-quirk.md and out-cvt-converter.md, HW sweeps; the rule is read off them].
   bool size_e_counts_surfaces = true;
+  /// Behind a table, OUT_CVT with CVT_TYPE 1 decodes a sum (entry plus OFFSET) of exactly zero as
+  /// 2^17 [one rule for quirks 1, 2 and 4 of notes encodings/dpu-lut-activation.md, HW].
+  bool lut_zero_decodes_as_2_17 = true;
+  /// Tables have to be loaded in the start that uses them: reused from an earlier one they gave
+  /// unrelated values [allbilly expt/trm_register_findings.md, board].
+  bool lut_lost_between_starts = true;
+  /// A multiplier vector of BRDMA or NRDMA reads zeros for the channels of a partial last surface
+  /// behind whole ones [allbilly expt, 60 layouts on a board].
+  bool stage_mul_partial_surface = true;
+  /// 8191 or 8192 columns in a DPU-only program: the last 7 are not right [notes
+  /// dpu-lut-activation, HW: about 54 fp16 elements; which, and what they hold, is inferred].
+  bool flying_width_limit = true;
 };
 
 }  // namespace npu::sim
