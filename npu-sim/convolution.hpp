@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -31,17 +32,18 @@ struct FeatureTile {
 };
 
 /// Kernels packed for mac_int8(): [panel][kernel_height * kernel_width * channels / 4][panel][4];
-/// for mac_float_group(): [panel][block of channels][kernel_height * kernel_width][channel][panel];
-/// depthwise: [kernel_height][kernel_width][channel].
+/// depthwise: [kernel_height][kernel_width][channel]; floating-point kernels that are not depthwise
+/// as they lie in memory: [panel of 16][block of channels][tap][kernel][channel].
 struct WeightTile {
   Precision precision;
   std::uint32_t kernels, channels, kernel_width, kernel_height;
   bool depthwise;
   std::uint32_t panels;
   std::vector<std::int8_t> packed;
-  std::vector<std::int32_t> init;  ///< start of each sum: what input_xor added, negated
-  std::vector<float> floats;
-  std::vector<FloatRange> ranges;  ///< [panel][block][tap]
+  std::vector<std::int32_t> init;       ///< start of each sum: what input_xor added, negated
+  std::vector<float> floats;            ///< depthwise
+  std::unique_ptr<std::uint8_t[]> raw;  ///< not depthwise
+  std::vector<FloatRange> ranges;       ///< [panel][block][tap]
   bool same_size(const ConvShape& shape) const {
     return precision == shape.precision && kernels == shape.kernels && channels == shape.channels &&
            kernel_width == shape.kernel_width && kernel_height == shape.kernel_height &&

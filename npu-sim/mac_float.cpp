@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: MIT
+// An exact sum of products, rounded once, out of fused multiply-adds in double. Three ways, each
+// taken where it is proven:
+//   1. The ranges of the operands show that 53 bits hold every partial sum: nothing is ever lost.
+//   2. Bits may be lost, but the sum is so far from the middle of two fp32 numbers that the
+//      largest possible loss does not move it across: both ends of the error interval round to the
+//      same fp32 number, so the exact sum does too.
+//   3. Else the sum again, with what every addition loses kept in a second double; or, for
+//      exponents so far apart that two doubles could lose a bit, in ExactSum.
 #include "npu-sim/mac_float.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "npu-sim/exact_sum.hpp"
 
@@ -12,6 +22,11 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
+namespace npu::sim {
+void wide_sums(const double* x, std::size_t x_stride, std::size_t lanes, const double* w,
+               std::size_t depth, float* out);
+}
+
 HWY_BEFORE_NAMESPACE();
 namespace npu::sim::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -19,6 +34,26 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D64 = hn::ScalableTag<double>;
 using V64 = hn::Vec<D64>;
 using D32h = hn::Rebind<float, D64>;  // as many floats as there are doubles in a vector
+
+// Kernels by vectors of positions whose sums stay in registers.
+#if HWY_TARGET == HWY_AVX3
+constexpr std::size_t kRows = 8, kVectors = 2;
+#elif HWY_TARGET == HWY_NEON
+constexpr std::size_t kRows = 4, kVectors = 4;
+#else
+constexpr std::size_t kRows = 4, kVectors = 2;
+#endif
+
+std::size_t lanes_of_block() { return kVectors * hn::Lanes(D64()); }
+
+// To fp32, rounded to nearest even. Highway's scalar target would turn infinities into numbers.
+HWY_INLINE hn::Vec<D32h> narrow(D32h df, V64 v) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(df, static_cast<float>(hn::GetLane(v)));
+#else
+  return hn::DemoteTo(df, v);
+#endif
+}
 
 // hi + lo without rounding error, |hi| not necessarily above |lo| (Knuth's two-sum).
 HWY_INLINE void two_sum(V64 a, V64 b, V64& hi, V64& lo) {
@@ -46,56 +81,194 @@ HWY_INLINE V64 round_to_odd(V64 hi, V64 lo) {
   return hn::BitCast(d, odd);
 }
 
-template <std::size_t P, bool Exact>
-HWY_INLINE void group(const float* const* x, std::size_t first, const float* w,
-                      std::size_t channels, float* acc, std::size_t acc_stride) {
+// The sums of one vector of positions and one kernel, the third way. `bits` are those that a sum
+// needs. Beyond 53 a second double collects what the first one loses: 32 terms of at most half of
+// the first one's last bit, which is below 2^(top + 5 - 53), so 5 bits more than 48 are left.
+HWY_NOINLINE hn::Vec<D32h> careful_sum(const double* x, std::size_t x_stride, const double* w,
+                                       std::size_t depth, int bits) {
   const D64 d;
   const D32h df;
-  const std::size_t lanes = hn::Lanes(d);
-  for (std::size_t o = 0; o < kFloatPanel; o += lanes) {
-    V64 sum[P], rest[P];
-    for (std::size_t p = 0; p < P; ++p) sum[p] = rest[p] = hn::Zero(d);
-    for (std::size_t c = 0; c < channels; ++c) {
-      const V64 weight = hn::PromoteTo(d, hn::LoadU(df, w + c * kFloatPanel + o));
-      for (std::size_t p = 0; p < P; ++p) {
-        const V64 value = hn::Set(d, static_cast<double>(x[first + p][c]));
-        if constexpr (Exact) {
-          sum[p] = hn::MulAdd(value, weight, sum[p]);  // both product and sum are exact
-        } else {
-          V64 hi, lo;
-          two_sum(sum[p], hn::Mul(value, weight), hi, lo);  // the product is exact
-          sum[p] = hi;
-          rest[p] = hn::Add(rest[p], lo);
-        }
-      }
+  if (bits > 100) {
+    HWY_ALIGN float out[HWY_MAX_BYTES / 8];
+    wide_sums(x, x_stride, hn::Lanes(d), w, depth, out);
+    return hn::LoadU(df, out);
+  }
+  V64 sum = hn::Zero(d), rest = hn::Zero(d);
+  for (std::size_t c = 0; c < depth; ++c) {
+    V64 hi, lo;
+    // The product is exact: two mantissas of at most 24 bits.
+    two_sum(sum, hn::Mul(hn::LoadU(d, x + c * x_stride), hn::Set(d, w[c])), hi, lo);
+    sum = hi;
+    rest = hn::Add(rest, lo);
+  }
+  const auto finite = hn::Lt(hn::Abs(sum), hn::Set(d, HUGE_VAL));
+  return narrow(df, hn::IfThenElse(finite, round_to_odd(sum, rest), sum));
+}
+
+// 2^exponent for exponents of products and sums, all normal numbers.
+HWY_INLINE double power_of_two(int exponent) {
+  return std::bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52);
+}
+
+// kRows kernels from `row` on, V vectors of positions, one group.
+template <std::size_t V>
+HWY_INLINE void rows(const FloatGroups& g, std::size_t index, std::size_t row, float* acc) {
+  const D64 d;
+  const D32h df;
+  const std::size_t lanes = hn::Lanes(d), stride = kVectors * lanes, depth = g.depth[index];
+  const double* HWY_RESTRICT x = g.x + index * kFloatDepth * stride;
+  const double* HWY_RESTRICT w = g.w + (index * kFloatKernels + row) * kFloatDepth;
+  V64 sum[kRows][V];
+  for (std::size_t r = 0; r < kRows; ++r)
+    for (std::size_t v = 0; v < V; ++v) sum[r][v] = hn::Zero(d);
+  for (std::size_t c = 0; c < depth; ++c) {
+    V64 value[V];
+    for (std::size_t v = 0; v < V; ++v) value[v] = hn::LoadU(d, x + c * stride + v * lanes);
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 16
+#endif
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const V64 weight = hn::Set(d, w[r * kFloatDepth + c]);
+      for (std::size_t v = 0; v < V; ++v) sum[r][v] = hn::MulAdd(value[v], weight, sum[r][v]);
     }
-    for (std::size_t p = 0; p < P; ++p) {
-      V64 total = sum[p];
-      if constexpr (!Exact) {
-        const auto finite = hn::Lt(hn::Abs(total), hn::Set(d, HUGE_VAL));
-        total = hn::IfThenElse(finite, round_to_odd(sum[p], rest[p]), total);
-      }
-      float* out = acc + (first + p) * acc_stride + o;
-      hn::StoreU(hn::Add(hn::LoadU(df, out), hn::DemoteTo(df, total)), df, out);
+  }
+  // At most 32 products below 2^(tops): a sum needs the bits from there + 5 down to the bottoms.
+  const FloatRange rx = g.x_range[index], rw = g.w_range[index];
+  const int bits = rx.top + rw.top + 5 - rx.bottom - rw.bottom;
+  const bool exact = bits <= 53;
+  // Else: every partial sum is below 2^t, t = tops + 5, so each of the 31 additions loses at most
+  // 2^(t - 54): together less than 2^(t - 49), and 2^(t - 48) covers the additions here too.
+  const V64 scale = hn::Set(d, exact ? 0 : power_of_two(rw.top + 5 - 48));
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 16
+#endif
+  for (std::size_t r = 0; r < kRows; ++r) {
+    float* out = acc + (row + r) * stride;
+    if (exact) {
+      for (std::size_t v = 0; v < V; ++v)
+        hn::StoreU(hn::Add(hn::LoadU(df, out + v * lanes), narrow(df, sum[r][v])), df,
+                   out + v * lanes);
+      continue;
+    }
+    for (std::size_t v = 0; v < V; ++v) {
+      const V64 bound = hn::LoadU(d, g.x_bound + index * stride + v * lanes);
+      const V64 low = hn::NegMulAdd(bound, scale, sum[r][v]);
+      const V64 high = hn::MulAdd(bound, scale, sum[r][v]);
+      auto rounded = narrow(df, low);
+      if (!hn::AllTrue(df, hn::Eq(rounded, narrow(df, high))))
+        rounded = careful_sum(x + v * lanes, stride, w + r * kFloatDepth, depth, bits);
+      hn::StoreU(hn::Add(hn::LoadU(df, out + v * lanes), rounded), df, out + v * lanes);
     }
   }
 }
 
-template <bool Exact>
-HWY_INLINE void pixels_loop(const float* const* x, std::size_t pixels, const float* w,
-                            std::size_t channels, float* acc, std::size_t acc_stride) {
-  std::size_t p = 0;
-  for (; p + 8 <= pixels; p += 8) group<8, Exact>(x, p, w, channels, acc, acc_stride);
-  for (; p + 4 <= pixels; p += 4) group<4, Exact>(x, p, w, channels, acc, acc_stride);
-  for (; p < pixels; ++p) group<1, Exact>(x, p, w, channels, acc, acc_stride);
+void mac_groups(const FloatGroups& g, std::size_t lanes, float* acc) {
+  constexpr std::size_t kHalf = (kVectors + 1) / 2;
+  const bool half = lanes <= kHalf * hn::Lanes(D64());
+  for (std::size_t i = 0; i < g.count; ++i)
+    for (std::size_t row = 0; row < kFloatKernels; row += kRows)
+      if (half)
+        rows<kHalf>(g, i, row, acc);
+      else
+        rows<kVectors>(g, i, row, acc);
 }
 
-void mac_group(const float* const* x, std::size_t pixels, const float* w, std::size_t channels,
-               bool exact, float* acc, std::size_t acc_stride) {
-  if (exact)
-    pixels_loop<true>(x, pixels, w, channels, acc, acc_stride);
-  else
-    pixels_loop<false>(x, pixels, w, channels, acc, acc_stride);
+// For loads that need no alignment.
+template <class T>
+HWY_INLINE const T* as(const std::uint8_t* in) {
+  return static_cast<const T*>(static_cast<const void*>(in));
+}
+
+// fp16 to fp32. F16C and NEON do it in one instruction; elsewhere by hand.
+template <class DF>
+HWY_INLINE hn::Vec<DF> widen(DF df, const std::uint8_t* in) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_NEON
+  const hn::Rebind<hwy::float16_t, DF> dh;
+  return hn::PromoteTo(df, hn::LoadU(dh, as<hwy::float16_t>(in)));
+#else
+  const hn::RebindToUnsigned<DF> du;
+  const hn::Rebind<std::uint16_t, DF> dh;
+  const auto half = hn::PromoteTo(du, hn::LoadU(dh, as<std::uint16_t>(in)));
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(half, hn::Set(du, 0x7FFF)));
+  // Exponent bias 15 to 127; the product is exact for subnormal numbers too.
+  const auto scaled = hn::Mul(hn::BitCast(df, magnitude), hn::Set(df, 0x1p112f));
+  const auto special = hn::Ge(hn::BitCast(df, magnitude), hn::BitCast(df, hn::Set(du, 0x0F800000)));
+  const auto with_inf = hn::Or(scaled, hn::BitCast(df, hn::Set(du, 0x7F800000)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(half, hn::Set(du, 0x8000)));
+  return hn::Or(hn::IfThenElse(special, with_inf, scaled), hn::BitCast(df, sign));
+#endif
+}
+
+// Applies `body(in, n)` to whole vectors and once more to the zero-filled rest.
+template <std::size_t kBytes, class Body>
+HWY_INLINE void for_vectors(const std::uint8_t* in, std::size_t count, std::size_t lanes,
+                            Body body) {
+  std::size_t i = 0;
+  for (; i + lanes <= count; i += lanes) body(in + i * kBytes, i, lanes);
+  if (i == count) return;
+  std::uint8_t rest[HWY_MAX_BYTES * kBytes] = {};
+  std::memcpy(rest, in + i * kBytes, (count - i) * kBytes);
+  body(rest, i, count - i);
+}
+
+void widen_floats(const std::uint8_t* in, std::size_t count, float* out) {
+  const hn::ScalableTag<float> df;
+  for_vectors<2>(in, count, hn::Lanes(df),
+                 [&](const std::uint8_t* from, std::size_t i, std::size_t n) HWY_ATTR {
+                   HWY_ALIGN float wide[HWY_MAX_BYTES / 4];
+                   if (n == hn::Lanes(df)) {
+                     hn::StoreU(widen(df, from), df, out + i);
+                   } else {
+                     hn::Store(widen(df, from), df, wide);
+                     std::memcpy(out + i, wide, n * sizeof(float));
+                   }
+                 });
+}
+
+void widen_doubles(const std::uint8_t* in, std::size_t count, double* out) {
+  const D64 d;
+  const D32h df;
+  for_vectors<2>(in, count, hn::Lanes(d),
+                 [&](const std::uint8_t* from, std::size_t i, std::size_t n) HWY_ATTR {
+                   const V64 value = hn::PromoteTo(d, widen(df, from));
+                   HWY_ALIGN double wide[HWY_MAX_BYTES / 8];
+                   if (n == hn::Lanes(d)) {
+                     hn::StoreU(value, d, out + i);
+                   } else {
+                     hn::Store(value, d, wide);
+                     std::memcpy(out + i, wide, n * sizeof(double));
+                   }
+                 });
+}
+
+template <class T>
+HWY_INLINE FloatExtremes extremes(const std::uint8_t* in, std::size_t count) {
+  const hn::ScalableTag<T> d;
+  const auto magnitude = hn::Set(d, static_cast<T>(~T{0}) >> 1);
+  const auto one = hn::Set(d, 1);
+  auto largest = hn::Zero(d), smallest = hn::Not(hn::Zero(d));
+  for_vectors<sizeof(T)>(in, count, hn::Lanes(d),
+                         [&](const std::uint8_t* from, std::size_t, std::size_t) HWY_ATTR {
+                           const auto v = hn::And(hn::LoadU(d, as<T>(from)), magnitude);
+                           largest = hn::Max(largest, v);
+                           smallest = hn::Min(smallest, hn::Sub(v, one));
+                         });
+  HWY_ALIGN T lane[2][HWY_MAX_BYTES / sizeof(T)];
+  hn::Store(largest, d, lane[0]);
+  hn::Store(smallest, d, lane[1]);
+  FloatExtremes e{lane[0][0], lane[1][0]};
+  for (std::size_t i = 1; i < hn::Lanes(d); ++i) {
+    e.largest = std::max<std::uint32_t>(e.largest, lane[0][i]);
+    e.smallest_less_one = std::min<std::uint32_t>(e.smallest_less_one, lane[1][i]);
+  }
+  return e;
+}
+
+FloatExtremes extremes16(const std::uint8_t* in, std::size_t count) {
+  return extremes<std::uint16_t>(in, count);
+}
+FloatExtremes extremes32(const std::uint8_t* in, std::size_t count) {
+  return extremes<std::uint32_t>(in, count);
 }
 
 }  // namespace npu::sim::HWY_NAMESPACE
@@ -104,48 +277,58 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace npu::sim {
 namespace {
-HWY_EXPORT(mac_group);
-
-// Exponents so far apart (bf16 and tf32 have them) that two doubles could lose a bit.
-void wide_group(const float* const* x, std::size_t pixels, const float* w, std::size_t channels,
-                float* acc, std::size_t acc_stride) {
-  for (std::size_t p = 0; p < pixels; ++p)
-    for (std::size_t o = 0; o < kFloatPanel; ++o) {
-      ExactSum sum;
-      for (std::size_t c = 0; c < channels; ++c)
-        sum.add(static_cast<double>(x[p][c]) * static_cast<double>(w[c * kFloatPanel + o]));
-      acc[p * acc_stride + o] += sum.rounded();
-    }
-}
+HWY_EXPORT(mac_groups);
+HWY_EXPORT(lanes_of_block);
+HWY_EXPORT(widen_floats);
+HWY_EXPORT(widen_doubles);
+HWY_EXPORT(extremes16);
+HWY_EXPORT(extremes32);
 }  // namespace
 
-FloatRange float_range(std::span<const float> values) {
-  FloatRange range;
-  for (const float value : values) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value) & 0x7FFFFFFF;
-    if (bits == 0) continue;
-    const int exponent = static_cast<int>(bits >> 23);
-    const std::uint32_t mantissa = exponent == 0 ? bits : (bits & 0x7FFFFF) | 0x800000;
-    const int unit = (exponent == 0 ? 1 : exponent) - 150;  // weight of the mantissa's last bit
-    const FloatRange one{static_cast<std::int16_t>(unit + 24),
-                         static_cast<std::int16_t>(unit + std::countr_zero(mantissa))};
-    range.merge(one);
+void wide_sums(const double* x, std::size_t x_stride, std::size_t lanes, const double* w,
+               std::size_t depth, float* out) {
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    ExactSum sum;
+    for (std::size_t c = 0; c < depth; ++c) sum.add(x[c * x_stride + lane] * w[c]);
+    out[lane] = sum.rounded();
   }
-  return range;
 }
 
-void mac_float_group(const float* const* x, std::size_t pixels, const float* w,
-                     std::size_t channels, FloatRange range_x, FloatRange range_w, float* acc,
-                     std::size_t acc_stride) {
-  // At most 32 products below 2^top each: the sum needs the bits from top + 5 down to bottom.
-  const int bits = (range_x.top + range_w.top + 5) - (range_x.bottom + range_w.bottom);
-  // Beyond 53 bits a second double collects what the first one loses: 32 terms of at most half of
-  // the first one's last bit, which is below 2^(top + 5 - 53), so 5 bits more than 48 are left.
-  if (bits > 100) {
-    wide_group(x, pixels, w, channels, acc, acc_stride);
-    return;
-  }
-  HWY_DYNAMIC_DISPATCH(mac_group)(x, pixels, w, channels, bits <= 53, acc, acc_stride);
+std::size_t float_lanes() {
+  static const std::size_t cached = HWY_DYNAMIC_DISPATCH(lanes_of_block)();
+  return cached;
+}
+
+FloatRange float_range(const float* values, std::size_t count, int mantissa_bits,
+                       int smallest_unit) {
+  const auto e =
+      HWY_DYNAMIC_DISPATCH(extremes32)(reinterpret_cast<const std::uint8_t*>(values), count);
+  if (e.largest == 0) return {};
+  // Subnormal numbers count as the smallest normal exponent less what is missing: conservative.
+  const int top = static_cast<int>(e.largest >> 23) - 126;
+  const int bottom = static_cast<int>((e.smallest_less_one + 1) >> 23) - 127 - mantissa_bits;
+  return {static_cast<std::int16_t>(std::max(top, -125)),
+          static_cast<std::int16_t>(std::max(bottom, smallest_unit))};
+}
+
+FloatRange fp16_range(const std::uint8_t* values, std::size_t count) {
+  const auto e = HWY_DYNAMIC_DISPATCH(extremes16)(values, count);
+  if (e.largest == 0) return {};
+  const int top = static_cast<int>(e.largest >> 10), low = (e.smallest_less_one + 1) >> 10;
+  return {static_cast<std::int16_t>(std::max(top, 1) - 14),
+          static_cast<std::int16_t>(std::max(low, 1) - 25)};
+}
+
+void fp16_to_floats(const std::uint8_t* in, std::size_t count, float* out) {
+  HWY_DYNAMIC_DISPATCH(widen_floats)(in, count, out);
+}
+
+void fp16_to_doubles(const std::uint8_t* in, std::size_t count, double* out) {
+  HWY_DYNAMIC_DISPATCH(widen_doubles)(in, count, out);
+}
+
+void mac_float_groups(const FloatGroups& groups, std::size_t lanes, float* acc) {
+  HWY_DYNAMIC_DISPATCH(mac_groups)(groups, lanes, acc);
 }
 
 }  // namespace npu::sim

@@ -8,11 +8,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 namespace npu::sim {
 
-constexpr std::size_t kFloatPanel = 16;  ///< kernels side by side
+constexpr std::size_t kFloatKernels = 16;  ///< kernels of a weight block
+constexpr std::size_t kFloatDepth = 32;    ///< products of a group, at most
+
+/// Positions side by side in a block: as many as this CPU's registers take. At most 16.
+std::size_t float_lanes();
 
 /// Exponents of a run of values: the largest magnitude is below 2^top, every value is a multiple
 /// of 2^bottom. Zeros do not count; a run of zeros has top < bottom.
@@ -23,15 +26,36 @@ struct FloatRange {
     bottom = other.bottom < bottom ? other.bottom : bottom;
   }
 };
-FloatRange float_range(std::span<const float> values);
 
-/// One group: for p in [0, pixels) and o in [0, kFloatPanel):
-///   acc[p * acc_stride + o] = fp32(acc + fp32(exact sum over c < channels of x[p][c] * w[c][o]))
-/// `channels` is at most 32, `pixels` at most 8. `x` points to values that fp32 holds exactly.
-/// `range_x` and `range_w` bound the operands; where they prove that no double can lose a bit the
-/// fast path is taken.
-void mac_float_group(const float* const* x, std::size_t pixels, const float* w,
-                     std::size_t channels, FloatRange range_x, FloatRange range_w, float* acc,
-                     std::size_t acc_stride);
+/// Bits of the largest magnitude and of the smallest that is not 0, less one.
+struct FloatExtremes {
+  std::uint32_t largest, smallest_less_one;
+};
+
+/// The range of fp32 values that are multiples of 2^smallest_unit and have `mantissa_bits` behind
+/// the leading one.
+FloatRange float_range(const float* values, std::size_t count, int mantissa_bits,
+                       int smallest_unit);
+/// The same for fp16, read where it lies.
+FloatRange fp16_range(const std::uint8_t* values, std::size_t count);
+
+void fp16_to_floats(const std::uint8_t* in, std::size_t count, float* out);
+void fp16_to_doubles(const std::uint8_t* in, std::size_t count, double* out);
+
+/// Groups of products, in K order, for a block of positions by a block of kernels.
+struct FloatGroups {
+  std::size_t count;
+  const double* x;            ///< [group][kFloatDepth][float_lanes()]; fp32 holds each exactly
+  const double* w;            ///< [group][kFloatKernels][kFloatDepth]; fp32 holds each exactly
+  const std::uint8_t* depth;  ///< [group] products, at most kFloatDepth
+  const FloatRange* x_range;  ///< [group] of all lanes
+  const double* x_bound;      ///< [group][float_lanes()] 2^top of each lane, 0 for zeros
+  const FloatRange* w_range;  ///< [group] of all kernels
+};
+
+/// For each group g, kernel o and lane p:
+///   acc[o][p] = fp32(acc[o][p] + fp32(exact sum over c < depth[g] of x[g][c][p] * w[g][o][c]))
+/// Only the first `lanes` positions count; acc is [kFloatKernels][float_lanes()].
+void mac_float_groups(const FloatGroups& groups, std::size_t lanes, float* acc);
 
 }  // namespace npu::sim

@@ -21,8 +21,12 @@ namespace npu::sim::HWY_NAMESPACE {
 constexpr std::size_t kPixels = 12, kVectors = 2;
 #elif HWY_TARGET == HWY_NEON
 constexpr std::size_t kPixels = 4, kVectors = 4;
-#else
+#elif HWY_TARGET == HWY_AVX2
 constexpr std::size_t kPixels = 4, kVectors = 2;
+#elif HWY_TARGET == HWY_SCALAR
+constexpr std::size_t kPixels = 1, kVectors = 16;
+#else
+constexpr std::size_t kPixels = 2, kVectors = 4;
 #endif
 
 template <std::size_t P>
@@ -68,6 +72,7 @@ void mac(const MacWindows& in, const std::int8_t* panel, const std::int32_t* ini
   for (; p < in.count; ++p) tile<1>(in, p, panel, init, acc, acc_stride);
 }
 
+// A panel is a multiple of 16 kernels, because the DPU takes sums by whole output atoms.
 MacLayout layout() { return {static_cast<std::uint32_t>(kVectors * hn::Lanes(D32())), kInputXor}; }
 
 }  // namespace npu::sim::HWY_NAMESPACE

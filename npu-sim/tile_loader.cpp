@@ -125,6 +125,14 @@ void fill_tile(const FeatureTile& tile, ThreadPool& pool, Pad pad, Body body) {
   });
 }
 
+FloatRange range_of(Precision precision, const float* values, std::size_t count) {
+  switch (precision) {
+    case Precision::fp16: return float_range(values, count, 10, -24);
+    case Precision::bf16: return float_range(values, count, 7, -133);
+    default: return float_range(values, count, 10, -149);
+  }
+}
+
 void load_float_features(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
                          FeatureTile& tile) {
   const ConvShape& s = c.shape;
@@ -153,7 +161,7 @@ void load_float_features(const ConvConfig& c, const AddressSpace& space, ThreadP
       const std::uint32_t first = block * layout.channel_group;
       const std::size_t count = std::min(layout.channel_group, s.channels - first);
       tile.ranges[position * blocks + block] =
-          float_range({tile.values.data() + position * s.channels + first, count});
+          range_of(s.precision, tile.values.data() + position * s.channels + first, count);
     }
   });
 }
@@ -244,10 +252,12 @@ void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, 
 
 namespace {
 
-// [O/16][C/block][KH][KW][16][block] -> [panel][block][tap][channel][16]; kernels beyond the last
-// one are zero. Depthwise [C/32][KH][KW][32] -> [tap][channel].
-void pack_floats(const ConvShape& s, const std::uint8_t* in, ThreadPool& pool, WeightTile& tile) {
+// Depthwise [C/32][KH][KW][32] -> [tap][channel]; dense kernels stay as they lie in memory, a copy
+// as CBUF holds one, with the range of every group of products.
+void take_floats(const ConvShape& s, std::span<const std::byte> memory, ThreadPool& pool,
+                 WeightTile& tile) {
   const PrecisionLayout layout = layout_of(s.precision);
+  const auto* in = reinterpret_cast<const std::uint8_t*>(memory.data());
   const std::uint32_t taps = s.kernel_width * s.kernel_height;
   const std::size_t element = layout.bits / 8;
   if (s.depthwise) {
@@ -261,27 +271,30 @@ void pack_floats(const ConvShape& s, const std::uint8_t* in, ThreadPool& pool, W
     return;
   }
   const std::uint32_t blocks = (s.channels + layout.channel_group - 1) / layout.channel_group;
-  tile.panels = (s.kernels + 15) / 16;
-  const std::size_t panel_floats = std::size_t{taps} * s.channels * kFloatPanel;
-  tile.floats.resize(tile.panels * panel_floats);
-  tile.ranges.resize(std::size_t{tile.panels} * blocks * taps);
+  constexpr std::uint32_t kKernels = kFloatKernels;
+  tile.panels = (s.kernels + kKernels - 1) / kKernels;
+  const std::size_t groups = std::size_t{blocks} * taps;
+  const std::size_t panel_bytes = std::size_t{taps} * s.channels * kKernels * element;
+  tile.raw.reset(new std::uint8_t[memory.size()]);
+  tile.ranges.resize(tile.panels * groups);
   pool.parallel_for(tile.panels, [&](std::size_t panel) {
-    const std::uint32_t kernels = std::min<std::uint32_t>(
-        kFloatPanel, s.kernels - static_cast<std::uint32_t>(panel) * kFloatPanel);
-    const std::uint8_t* from = in + panel * panel_floats * element;
-    float* to = tile.floats.data() + panel * panel_floats;
-    std::vector<float> row(layout.channel_group);
-    for (std::uint32_t block = 0; block < blocks; ++block) {
-      const std::uint32_t wide =
-          std::min(layout.channel_group, s.channels - block * layout.channel_group);
-      for (std::uint32_t tap = 0; tap < taps; ++tap, to += std::size_t{wide} * kFloatPanel) {
-        for (std::uint32_t o = 0; o < kernels; ++o, from += wide * element) {
-          decode_floats(s.precision, from, wide, row.data());
-          for (std::uint32_t i = 0; i < wide; ++i) to[i * kFloatPanel + o] = row[i];
-        }
-        tile.ranges[(panel * blocks + block) * taps + tap] =
-            float_range({to, std::size_t{wide} * kFloatPanel});
+    const std::uint32_t kernels =
+        std::min(kKernels, s.kernels - static_cast<std::uint32_t>(panel) * kKernels);
+    const std::uint8_t* from = in + panel * panel_bytes;
+    std::memcpy(tile.raw.get() + panel * panel_bytes, from, panel_bytes / kKernels * kernels);
+    float values[kFloatKernels * kFloatDepth];
+    for (std::size_t group = 0; group < groups; ++group) {
+      const auto block = static_cast<std::uint32_t>(group / taps);
+      const std::size_t count =
+          std::min(layout.channel_group, s.channels - block * layout.channel_group) * kernels;
+      FloatRange& range = tile.ranges[panel * groups + group];
+      if (s.precision == Precision::fp16) {
+        range = fp16_range(from, count);
+      } else {
+        decode_floats(s.precision, from, count, values);
+        range = range_of(s.precision, values, count);
       }
+      from += count * element;
     }
   });
 }
@@ -289,6 +302,10 @@ void pack_floats(const ConvShape& s, const std::uint8_t* in, ThreadPool& pool, W
 }  // namespace
 
 void decode_floats(Precision precision, const std::uint8_t* in, std::size_t count, float* out) {
+  if (precision == Precision::fp16) {
+    fp16_to_floats(in, count, out);
+    return;
+  }
   for (std::size_t i = 0; i < count; ++i) {
     if (precision == Precision::tf32) {
       float value;
@@ -297,7 +314,7 @@ void decode_floats(Precision precision, const std::uint8_t* in, std::size_t coun
     } else {
       std::uint16_t half;
       std::memcpy(&half, in + i * 2, 2);
-      out[i] = precision == Precision::fp16 ? fp16_to_float(half) : bf16_to_float(half);
+      out[i] = bf16_to_float(half);
     }
   }
 }
@@ -305,7 +322,7 @@ void decode_floats(Precision precision, const std::uint8_t* in, std::size_t coun
 WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool) {
   const ConvShape& s = c.shape;
   WeightTile tile{
-      s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise, 0, {},
+      s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise, 0, {}, {},
       {},          {},        {}};
   std::span<std::byte> view = space.resolve(c.weights, c.weight_bytes);
   std::vector<std::byte> scratch;
@@ -319,7 +336,7 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
     view = scratch;
   }
   if (is_float(s.precision)) {
-    pack_floats(s, reinterpret_cast<const std::uint8_t*>(view.data()), pool, tile);
+    take_floats(s, view, pool, tile);
     return tile;
   }
   const std::int8_t* in = reinterpret_cast<const std::int8_t*>(view.data());

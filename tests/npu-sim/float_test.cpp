@@ -250,17 +250,151 @@ TEST(FloatTypes, EveryFp16SurvivesTheRoundTrip) {
   }
 }
 
-TEST(FloatRangeTest, FastAndSlowSumsAgreeWhereBothAreExact) {
+// One group of every lane and kernel through mac_float_groups, with the ranges of the operands.
+struct OneGroup {
+  explicit OneGroup(std::size_t depth_) : depth(static_cast<std::uint8_t>(depth_)) {}
+  std::uint8_t depth;
+  std::size_t lanes = float_lanes();
+  std::vector<float> x = std::vector<float>(lanes * kFloatDepth);          // [lane][depth]
+  std::vector<float> w = std::vector<float>(kFloatKernels * kFloatDepth);  // [kernel][depth]
+
+  std::vector<float> run(std::size_t live, bool claim_wide) const {
+    std::vector<double> xd(kFloatDepth * lanes), wd(w.begin(), w.end()), bound(lanes);
+    FloatRange all;
+    for (std::size_t p = 0; p < live; ++p) {
+      const FloatRange one = float_range(x.data() + p * kFloatDepth, depth, 10, -24);
+      all.merge(one);
+      bound[p] = one.top < one.bottom ? 0.0 : std::ldexp(1.0, one.top);
+      for (std::size_t c = 0; c < depth; ++c)
+        xd[c * lanes + p] = static_cast<double>(x[p * kFloatDepth + c]);
+    }
+    FloatRange weights = float_range(w.data(), w.size(), 10, -24);
+    if (claim_wide) weights.bottom = static_cast<std::int16_t>(weights.bottom - 60);
+    std::vector<float> acc(kFloatKernels * lanes);
+    mac_float_groups({1, xd.data(), wd.data(), &depth, &all, bound.data(), &weights}, live,
+                     acc.data());
+    return acc;
+  }
+
+  float want(std::size_t lane, std::size_t kernel) const {
+    const auto row = [&](const std::vector<float>& v, std::size_t i) {
+      return std::vector<float>(v.begin() + static_cast<std::ptrdiff_t>(i * kFloatDepth),
+                                v.begin() + static_cast<std::ptrdiff_t>(i * kFloatDepth + depth));
+    };
+    return reference({1, 1, depth, row(x, lane), row(w, kernel)}, 0, 0, depth);
+  }
+
+  void check(const char* what) const {
+    for (const bool claim_wide : {false, true})
+      for (std::size_t live = 1; live <= lanes; ++live) {
+        const auto got = run(live, claim_wide);
+        for (std::size_t p = 0; p < live; ++p)
+          for (std::size_t o = 0; o < kFloatKernels; ++o)
+            ASSERT_EQ(got[o * lanes + p], want(p, o))
+                << what << " lane " << p << " of " << live << " kernel " << o << " depth "
+                << int{depth} << (claim_wide ? " (no range known)" : "");
+      }
+  }
+};
+
+TEST(FloatGroup, EveryWayToTheSumIsExact) {
   std::mt19937 rng(5);
-  std::uniform_int_distribution<int> value(-2000, 2000);
-  std::vector<float> x(32), w(32 * kFloatPanel);
-  for (float& v : x) v = static_cast<float>(value(rng));
-  for (float& v : w) v = static_cast<float>(value(rng));
-  const float* rows[] = {x.data()};
-  std::vector<float> fast(kFloatPanel), slow(kFloatPanel);
-  mac_float_group(rows, 1, w.data(), 32, float_range(x), float_range(w), fast.data(), kFloatPanel);
-  mac_float_group(rows, 1, w.data(), 32, {500, -500}, {500, -500}, slow.data(), kFloatPanel);
-  EXPECT_EQ(fast, slow);
+  std::uniform_int_distribution<int> small(-2000, 2000), bits(0, 0x7BFF), sign(0, 1);
+  std::uniform_int_distribution<int> one(-1, 1), exponent(-24, 15);
+  const auto any = [&] {
+    return fp16_to_float(static_cast<std::uint16_t>(bits(rng) | sign(rng) << 15));
+  };
+  for (const std::size_t depth : {32, 16, 8}) {
+    OneGroup g(depth);
+    const auto fill = [&](auto draw_x, auto draw_w) {
+      for (float& v : g.x) v = draw_x();
+      for (float& v : g.w) v = draw_w();
+    };
+    const auto integer = [&] { return static_cast<float>(small(rng)); };
+    const auto unit = [&] { return static_cast<float>(one(rng)); };
+    const auto power = [&] { return std::ldexp(1.0f, exponent(rng)); };
+    fill(integer, integer);  // sums of up to 27 bits: ties between fp32 numbers are frequent
+    g.check("integers");
+    fill(unit, unit);  // many sums are 0
+    g.check("units");
+    fill(any, any);  // every magnitude that fp16 has
+    g.check("any");
+    fill(power, any);
+    g.check("powers of two");
+    // Ties and near ties with partners far below: 2^24 + 1 in units of the last bit, a smallest
+    // number more or less, the large part cancelled again in some.
+    fill([] { return 0.0f; }, any);
+    for (std::size_t p = 0; p < g.lanes; ++p) {
+      float* x = g.x.data() + p * kFloatDepth;
+      x[0] = 4096;
+      x[1] = p % 2 == 0 ? 1.0f : -1.0f;
+      x[2] = p % 3 == 0 ? 0x1p-24f : p % 3 == 1 ? -0x1p-24f : 0.0f;
+      x[3] = p % 4 == 0 ? -4096.0f : 0.0f;
+    }
+    for (std::size_t o = 0; o < kFloatKernels; ++o) {
+      float* w = g.w.data() + o * kFloatDepth;
+      w[0] = 4096;
+      w[1] = 1;
+      w[2] = o % 2 == 0 ? 0x1p-24f : 1.0f;
+      w[3] = o % 3 == 0 ? 4096.0f : 2048.0f;
+    }
+    g.check("ties");
+  }
+}
+
+TEST(FloatGroup, InfinitiesAndNansPass) {
+  OneGroup g(32);
+  for (float& v : g.x) v = 1.0f;
+  for (float& v : g.w) v = 1.0f;
+  g.x[3] = HUGE_VALF;
+  g.w[kFloatDepth + 3] = -1.0f;
+  g.w[2 * kFloatDepth + 3] = 0.0f;
+  for (const bool claim_wide : {false, true}) {
+    const auto got = g.run(g.lanes, claim_wide);
+    EXPECT_EQ(got[0], HUGE_VALF);
+    EXPECT_EQ(got[g.lanes], -HUGE_VALF);
+    EXPECT_TRUE(std::isnan(got[2 * g.lanes]));
+    EXPECT_EQ(got[1], 32.0f);
+  }
+}
+
+TEST(FloatTypes, WideningEqualsTheScalarConversion) {
+  std::vector<std::uint16_t> halves(0x10000 + 3);
+  for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<std::uint16_t>(i);
+  const auto* in = reinterpret_cast<const std::uint8_t*>(halves.data());
+  std::vector<float> floats(halves.size());
+  std::vector<double> doubles(halves.size());
+  fp16_to_floats(in, halves.size(), floats.data());
+  fp16_to_doubles(in, halves.size(), doubles.data());
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const float want = fp16_to_float(halves[i]);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(floats[i]) && std::isnan(doubles[i])) << i;
+      continue;
+    }
+    ASSERT_EQ(floats[i], want) << i;
+    ASSERT_EQ(doubles[i], static_cast<double>(want)) << i;
+    ASSERT_EQ(std::signbit(floats[i]), std::signbit(want)) << i;
+  }
+}
+
+TEST(FloatRangeTest, BoundsEveryFp16Value) {
+  for (std::uint32_t h = 0; h < 0x7C00; ++h) {
+    const std::uint16_t halves[] = {0, static_cast<std::uint16_t>(h | (h & 1) << 15), 0x0000};
+    const float value = std::abs(fp16_to_float(halves[1]));
+    const FloatRange range = fp16_range(reinterpret_cast<const std::uint8_t*>(halves), 3);
+    const FloatRange same = float_range(&value, 1, 10, -24);
+    if (h == 0) {
+      ASSERT_LT(range.top, range.bottom);
+      ASSERT_LT(same.top, same.bottom);
+      continue;
+    }
+    for (const FloatRange& r : {range, same}) {
+      ASSERT_LT(value, std::ldexp(1.0f, r.top)) << h;
+      const float units = std::ldexp(value, -r.bottom);
+      ASSERT_EQ(units, std::nearbyint(units)) << h;
+    }
+  }
 }
 
 }  // namespace
