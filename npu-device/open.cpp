@@ -24,7 +24,9 @@ constexpr std::string_view kSpecs =
 
 }  // namespace
 
-std::unique_ptr<Device> open_device(std::string_view spec) {
+std::unique_ptr<Device> open_device(std::string_view spec) { return open_device(spec, {}); }
+
+std::unique_ptr<Device> open_device(std::string_view spec, sim::ChipOptions options) {
   bool from_environment = false;
   if (spec.empty()) {
     const char* environment = std::getenv("NPU_DEVICE");
@@ -37,7 +39,6 @@ std::unique_ptr<Device> open_device(std::string_view spec) {
   const std::string_view option = has_option ? spec.substr(colon + 1) : std::string_view{};
 
   if (backend == "sim") {
-    sim::ChipOptions options;
     if (has_option) {
       constexpr std::string_view key = "cores=";
       const char* last = option.data() + option.size();

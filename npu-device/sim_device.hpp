@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "npu-device/device.hpp"
@@ -15,6 +16,10 @@ namespace npu::device {
 /// A new machine and the first file on it; open_another() opens further files on the same one.
 /// Throws invalid_argument for a core count that no RK3588 has.
 std::unique_ptr<Device> open_sim(const sim::ChipOptions& options = {});
+
+/// open_device() with the options of the simulated chip, should `spec` name it; "sim:cores=N"
+/// overrides options.cores.
+std::unique_ptr<Device> open_device(std::string_view spec, sim::ChipOptions options);
 
 /// What each core of a machine has done, all files together. Index: core.
 struct SimStats {

@@ -10,6 +10,7 @@
 
 #include "npu-probe/probe.hpp"
 #include "npu-probe/replay.hpp"
+#include "npu-probe/simulation.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
@@ -22,6 +23,7 @@ struct Options {
   std::vector<std::string> dirs;
   std::string device;
   bool chained = false, as_json = false, quiet = false;
+  SimulationOptions simulation;
 };
 
 // A case folder, or a folder of case folders.
@@ -87,11 +89,21 @@ void print(std::ostream& out, const CaseResult& r, bool quiet) {
 }
 
 void replay(const Options& o, Io& io) {
-  const std::unique_ptr<device::Device> device = device::open_device(o.device);
+  Simulation simulation(o.device, o.simulation);
+  const device::Device& device = simulation.device();
   const std::vector<fs::path> dirs = expand(o.dirs);
   json cases = json::array();
   std::size_t matched = 0;
   int worst = 0;
+  // After each case: what the simulated device tells of it.
+  const auto tell = [&](const fs::path& dir, json* object) {
+    const sim::Timeline timeline = simulation.take();
+    simulation.trace(timeline, label(dir));
+    if (object != nullptr)
+      simulation.report(timeline, *object);
+    else
+      simulation.report(timeline, io.out);
+  };
   const auto failed = [&](const fs::path& dir, ErrorCode code, const std::string& message) {
     if (io.err_is_terminal) io.err << "\r\x1b[K" << std::flush;
     worst = std::max(worst, exit_code(code));
@@ -101,12 +113,13 @@ void replay(const Options& o, Io& io) {
                        {"error", {{"code", std::string(to_string(code))}, {"message", message}}}});
     else
       fmt::print(io.out, "{}\n  ERROR  {}\n", label(dir), message);
+    tell(dir, o.as_json ? &cases.back() : nullptr);
   };
   for (std::size_t i = 0; i < dirs.size(); ++i) {
     if (io.err_is_terminal)
       fmt::print(io.err, "\r\x1b[K[{}/{}] {}", i + 1, dirs.size(), label(dirs[i])), io.err.flush();
     try {
-      const CaseResult r = replay_case(*device, load_case(dirs[i]), o.chained);
+      const CaseResult r = replay_case(device, load_case(dirs[i]), o.chained);
       if (io.err_is_terminal) io.err << "\r\x1b[K" << std::flush;
       matched += r.match();
       // In a chain rounding differences grow, so only the operators by themselves are judged.
@@ -115,6 +128,7 @@ void replay(const Options& o, Io& io) {
         cases.push_back(to_json(r));
       else
         print(io.out, r, o.quiet);
+      tell(dirs[i], o.as_json ? &cases.back() : nullptr);
     } catch (const Error& error) {
       failed(dirs[i], error.code(), error.what());
     } catch (const std::bad_alloc&) {  // the other cases may well fit
@@ -125,13 +139,14 @@ void replay(const Options& o, Io& io) {
     const json report = {{"cases", std::move(cases)},
                          {"matched", matched},
                          {"total", dirs.size()},
-                         {"device", device->info().backend},
+                         {"device", device.info().backend},
                          {"chained", o.chained}};
     io.out << report.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
   } else {
     fmt::print(io.out, "{} of {} cases match (device {}{})\n", matched, dirs.size(),
-               device->info().backend, o.chained ? ", chained" : "");
+               device.info().backend, o.chained ? ", chained" : "");
   }
+  simulation.save_trace();
   io.status = worst;
 }
 
@@ -148,6 +163,7 @@ void add_replay(CLI::App& app, Io& io) {
                 "graph, so they are printed but not judged");
   sub->add_flag("--json", o->as_json, "print JSON only");
   sub->add_flag("-q,--quiet", o->quiet, "one line per case");
+  add_simulation_options(*sub, o->simulation);
   sub->footer(
       "A case matches if no element of any operator differs by more than 1 from TFLite.\n"
       "Exit 1 if a case that ought to agree does not, 4 for a damaged case, 5 for a device fault.\n"

@@ -11,6 +11,7 @@
 #include "microkernels/gemm.hpp"
 #include "microkernels/reference.hpp"
 #include "npu-probe/probe.hpp"
+#include "npu-probe/simulation.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
@@ -24,6 +25,7 @@ struct Options {
   unsigned cores = 1;
   std::uint32_t seed = 1;
   bool check = false, as_json = false;
+  SimulationOptions simulation;
 };
 
 template <class T>
@@ -100,14 +102,24 @@ void run_gemm(const Options& o, Io& io) {
                 fmt::format("gemm {} x {} x {} needs {} MiB of matrices; 2047 MiB is the limit of "
                             "this command",
                             o.shape.m, o.shape.n, o.shape.k, largest >> 20));
+  Simulation simulation(o.device, o.simulation);
+  std::vector<device::Device*> devices{&simulation.device()};
   std::vector<std::unique_ptr<device::Device>> files;
-  files.push_back(device::open_device(o.device));
-  while (files.size() < o.cores) files.push_back(files[0]->open_another());
-  std::vector<device::Device*> devices;
-  for (const auto& file : files) devices.push_back(file.get());
+  while (devices.size() < o.cores) {
+    files.push_back(simulation.device().open_another());
+    devices.push_back(files.back().get());
+  }
 
-  const Outcome r = execute(o, devices);
-  const bool simulated = files[0]->info().backend == "sim";
+  Outcome r;
+  try {
+    r = execute(o, devices);
+  } catch (const Error&) {  // what led to it is worth telling
+    if (!o.as_json) simulation.report(simulation.take(), io.out);
+    throw;
+  }
+  const bool simulated = simulation.simulated();
+  const sim::Timeline timeline = simulation.take();
+  const std::string backend = simulation.device().info().backend;
   const double ms = static_cast<double>((r.stats.submit + r.stats.wait).count()) * 1e-6;
   // The wall-clock time of a simulation says how fast this host simulates, nothing about a board.
   const char* provenance = simulated ? "host" : "measured";
@@ -118,7 +130,7 @@ void run_gemm(const Options& o, Io& io) {
                    {"k", o.shape.k},
                    {"dtype", o.dtype},
                    {"out", o.out},
-                   {"device", files[0]->info().backend},
+                   {"device", backend},
                    {"cores", r.stats.cores},
                    {"jobs", r.stats.jobs},
                    {"tasks", r.stats.tasks},
@@ -130,18 +142,23 @@ void run_gemm(const Options& o, Io& io) {
       report["check"] = r.equal ? "equal" : "differs";
       if (!r.equal) report["difference"] = r.difference;
     }
+    simulation.report(timeline, report);
     io.out << report.dump(2) << '\n';
   } else {
     fmt::print(io.out, "gemm {} -> {}  m={} n={} k={}  device {}  cores {}\n", o.dtype, o.out,
-               o.shape.m, o.shape.n, o.shape.k, files[0]->info().backend, r.stats.cores);
+               o.shape.m, o.shape.n, o.shape.k, backend, r.stats.cores);
     fmt::print(io.out, "jobs {}  tasks {}  regcmd words {}  bytes moved {}\n", r.stats.jobs,
                r.stats.tasks, r.stats.regcmd_words, bytes_moved(r.stats));
     fmt::print(io.out, "time {:.3f} ms ({})  checksum {:016x}\n", ms, provenance, r.checksum);
+    if (simulated && !o.simulation.timing) fmt::print(io.out, "{}\n", simulation.summary(timeline));
+    simulation.report(timeline, io.out);
     if (r.checked)
       fmt::print(
           io.out, "check {}\n",
           r.equal ? "PASS: equal to the CPU reference, bit for bit" : "FAIL: " + r.difference);
   }
+  simulation.trace(timeline, "gemm");
+  simulation.save_trace();
   io.status = r.equal ? 0 : 1;
 }
 
@@ -164,6 +181,7 @@ void add_run(CLI::App& app, Io& io) {
   gemm->add_option("--device", o->device, "sim, rocket, rocket:PATH");
   gemm->add_flag("--check", o->check, "compare with the CPU reference, bit for bit");
   gemm->add_flag("--json", o->as_json, "print JSON only");
+  add_simulation_options(*gemm, o->simulation);
   gemm->footer("Example: npu-probe run gemm --m 128 --n 256 --k 512 --dtype i8 --check");
   gemm->callback([o, &io] { run_gemm(*o, io); });
   sub->footer("Example: npu-probe run gemm --m 128 --n 256 --k 512 --dtype i8 --check");

@@ -208,7 +208,9 @@ void Core::note_stale_registers(TaskRecord& record, std::uint32_t mask) const {
   for (const rd::RegisterInfo& info : rd::registers()) {
     for (const auto& [bit, file] : files) {
       if ((mask & bit) == 0 || block(info.offset) != file || (info.offset & 0xFFF) <= 8) continue;
-      if (!file->stale(file->executer(), info.offset)) continue;
+      if (!file->stale(file->executer(), info.offset) ||
+          file->get(file->executer(), info.offset) == info.reset)
+        continue;
       if (++count <= 4)
         names += (names.empty() ? "" : ", ") + std::string(rd::info(info.block).name) + "." +
                  std::string(info.name);

@@ -186,34 +186,55 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
   return t;
 }
 
-JobTime estimate_job(std::span<const TaskWork> tasks, const Dispatch& dispatch,
-                     const Calibration& c, const Operating& operating) {
-  JobTime job;
-  job.tasks = tasks.size();
-  if (tasks.empty()) return job;
-  double cycles = 0, body_before = 0, banks_before = 0;
+std::vector<double> chain_seconds(std::span<const TaskWork> tasks, const Calibration& c,
+                                  const Operating& operating) {
+  std::vector<double> seconds;
+  double body_before = 0, banks_before = 0;
   for (const TaskWork& work : tasks) {
     const TaskTime t = estimate(work, c, operating);
     double total = t.total;
-    if (dispatch.chained && body_before > 0) {
+    if (body_before > 0) {
       const double hidden = banks_before + banks(work, c) <= c.cbuf_banks ? t.load : t.fetch;
       // Never faster than the memory serves this task.
       total = std::max(t.total - std::min(hidden, body_before), t.dram);
     }
     body_before = t.body;
     banks_before = banks(work, c);
-    cycles += total;
-    job.mac += t.mac / operating.npu_hz;
-    job.bytes += t.bytes;
-    job.macs += work.macs();
+    seconds.push_back(total / operating.npu_hz);
   }
-  job.device = cycles / operating.npu_hz;
+  return seconds;
+}
+
+JobTime estimate_starts(std::span<const std::vector<TaskWork>> starts, const Dispatch& dispatch,
+                        const Calibration& c, const Operating& operating) {
+  JobTime job;
+  for (const std::vector<TaskWork>& tasks : starts) {
+    job.tasks += tasks.size();
+    for (const double seconds : chain_seconds(tasks, c, operating)) job.device += seconds;
+    for (const TaskWork& work : tasks) {
+      const TaskTime t = estimate(work, c, operating);
+      job.mac += t.mac / operating.npu_hz;
+      job.bytes += t.bytes;
+      job.macs += work.macs();
+    }
+  }
+  if (job.tasks == 0) return job;
   job.submit = 1e-6 * job_floor_us(dispatch, c);
   job.iommu = dispatch.iommu_kept ? 0 : 1e-6 * c.iommu_us;
-  if (!dispatch.chained)
-    job.interrupts = static_cast<double>(tasks.size() - 1) * seconds_per_interrupt(dispatch, c);
+  job.interrupts = static_cast<double>(starts.size() - 1) * seconds_per_interrupt(dispatch, c);
   job.total = job.device + job.dispatch();
   return job;
+}
+
+JobTime estimate_job(std::span<const TaskWork> tasks, const Dispatch& dispatch,
+                     const Calibration& c, const Operating& operating) {
+  std::vector<std::vector<TaskWork>> starts;
+  if (dispatch.chained) {
+    starts.emplace_back(tasks.begin(), tasks.end());
+  } else {
+    for (const TaskWork& work : tasks) starts.push_back({work});
+  }
+  return estimate_starts(starts, dispatch, c, operating);
 }
 
 double makespan(double host, double device, unsigned threads, unsigned cores) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "npu-sim/calibration.hpp"
 
@@ -118,6 +119,15 @@ struct JobTime {
 /// runs, and a tile is loaded while the one before it is multiplied if CBUF has room for both.
 JobTime estimate_job(std::span<const TaskWork> tasks, const Dispatch& dispatch,
                      const Calibration& calibration, const Operating& operating);
+
+/// A job of several starts: `starts[i]` are the tasks that start i chains (TASK_NUMBER). Its
+/// `dispatch.chained` is ignored.
+JobTime estimate_starts(std::span<const std::vector<TaskWork>> starts, const Dispatch& dispatch,
+                        const Calibration& calibration, const Operating& operating);
+
+/// Seconds that each task of one start adds, in order.
+std::vector<double> chain_seconds(std::span<const TaskWork> tasks, const Calibration& calibration,
+                                  const Operating& operating);
 
 /// Several threads, each with a file of its own, share the cores. Each does `host` seconds of its
 /// own work and `device` seconds on a core, in turn; its jobs run on any core.

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+#include "npu-probe/simulation.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "npu-device/sim_device.hpp"
+#include "npu-probe/trace_writer.hpp"
+#include "regdb/error.hpp"
+
+namespace npu::probe {
+namespace {
+
+using nlohmann::json;
+
+// Tasks alike in everything that is printed, in order of their first.
+struct Group {
+  const sim::TimedTask* first;
+  std::size_t count = 0;
+  double seconds = 0;
+};
+
+std::vector<Group> group_tasks(const sim::Timeline& timeline) {
+  std::vector<Group> groups;
+  std::map<std::tuple<std::string, double, std::uint64_t>, std::size_t> index;
+  for (const sim::TimedTask& task : timeline.tasks) {
+    const auto [it, fresh] = index.try_emplace(
+        std::tuple(task.record.operation, task.time.total, task.time.bytes), groups.size());
+    if (fresh) groups.push_back({&task});
+    ++groups[it->second].count;
+    groups[it->second].seconds += task.seconds;
+  }
+  return groups;
+}
+
+struct NamedQuirk {
+  sim::QuirkNote note;
+  std::size_t tasks = 0;
+};
+
+std::vector<NamedQuirk> name_quirks(const sim::Timeline& timeline) {
+  std::vector<NamedQuirk> quirks;
+  for (const sim::TimedTask& task : timeline.tasks)
+    for (const sim::QuirkNote& note : task.record.quirks) {
+      const auto same = std::find_if(quirks.begin(), quirks.end(), [&](const NamedQuirk& q) {
+        return q.note.quirk == note.quirk && q.note.where == note.where &&
+               q.note.effect == note.effect;
+      });
+      if (same == quirks.end())
+        quirks.push_back({note, 1});
+      else
+        ++same->tasks;
+    }
+  return quirks;
+}
+
+json cycles_json(const sim::TaskTime& t) {
+  return {{"fetch", t.fetch},     {"feature", t.feature}, {"weight", t.weight}, {"mac", t.mac},
+          {"operand", t.operand}, {"dpu", t.dpu},         {"ppu", t.ppu},       {"write", t.write},
+          {"dram", t.dram},       {"start", t.start},     {"total", t.total}};
+}
+
+}  // namespace
+
+void add_simulation_options(CLI::App& app, SimulationOptions& o) {
+  app.add_flag("--timing", o.timing, "sim: print modelled cycles of every task by cause")
+      ->group("Simulated device");
+  app.add_flag("--explain", o.explain, "sim: name the silicon's quirks that the programs hit")
+      ->group("Simulated device");
+  app.add_option("--trace", o.trace, "sim: write a Chrome/Perfetto trace (modelled times)")
+      ->type_name("FILE.json")
+      ->group("Simulated device");
+  app.add_option(
+         "--inject", o.inject,
+         "sim: faults: drop-interrupt@N, delay@N:MS, corrupt@N, iommu-fault@N, each with an "
+         "optional /core=K; separated by commas")
+      ->type_name("FAULTS")
+      ->group("Simulated device");
+  app.add_option("--calibration", o.calibration, "sim: constants of the timing model")
+      ->type_name("FILE.json")
+      ->group("Simulated device");
+  app.add_option("--clock-mhz", o.clock_mhz,
+                 "sim: NPU clock of the timing model (mainline 200, patched 600, vendor 1000)")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 4000.0))
+      ->group("Simulated device");
+}
+
+Simulation::Simulation(const std::string& device, SimulationOptions options)
+    : options_(std::move(options)) {
+  calibration_ = options_.calibration.empty() ? sim::default_calibration()
+                                              : sim::load_calibration(options_.calibration);
+  sim::ChipOptions chip;
+  chip.injections = sim::parse_injections(options_.inject);
+  const auto recorder = std::make_shared<sim::TimelineRecorder>();
+  chip.observer = recorder;
+  device_ = device::open_device(device, chip);
+  if (device_->info().backend == "sim") {
+    recorder_ = recorder;
+  } else if (options_.asked()) {
+    throw Error(ErrorCode::not_supported,
+                fmt::format("device \"{}\" cannot do --timing, --explain, --trace, --inject or "
+                            "--calibration: only the simulated one can; use --device sim",
+                            device_->info().path));
+  }
+  if (options_.trace.empty()) return;
+  // Found out now, not after the work.
+  if (!std::ofstream(options_.trace, std::ios::app))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", options_.trace));
+  events_ = std::make_unique<json>(json::array());
+}
+
+sim::Timeline Simulation::take() {
+  if (!recorder_) return {};
+  return recorder_->take(calibration_.values, options_.clock_mhz * 1e6);
+}
+
+std::string Simulation::summary(const sim::Timeline& t) const {
+  return fmt::format("modelled {:.3f} ms at {:g} MHz (device {:.3f}, dispatch {:.3f}; {} core{})",
+                     t.total * 1e3, options_.clock_mhz, t.device * 1e3, t.dispatch * 1e3, t.cores,
+                     t.cores == 1 ? "" : "s");
+}
+
+void Simulation::report(const sim::Timeline& timeline, std::ostream& out) const {
+  if (options_.timing) {
+    fmt::print(out, "{}\n", summary(timeline));
+    fmt::print(
+        out,
+        "  {:>5} {:<38} {:>9} {:>7} {:>8} {:>8} {:>8} {:>7} {:>7} {:>8} {:>5} {:>8} {:>6}  {}\n",
+        "tasks", "operation (cycles of one task)", "total", "fetch", "feature", "weight", "mac",
+        "operand", "dpu/ppu", "write", "MAC%", "KiB", "GB/s", "limited by");
+    for (const Group& g : group_tasks(timeline)) {
+      const sim::TaskTime& t = g.first->time;
+      fmt::print(out,
+                 "  {:>5} {:<38} {:>9.0f} {:>7.0f} {:>8.0f} {:>8.0f} {:>8.0f} {:>7.0f} {:>7.0f} "
+                 "{:>8.0f} {:>5.1f} {:>8.1f} {:>6.2f}  {}\n",
+                 g.count, g.first->record.operation, t.total, t.fetch, t.feature, t.weight, t.mac,
+                 t.operand, std::max(t.dpu, t.ppu), t.write, t.mac_utilisation * 100,
+                 static_cast<double>(t.bytes) / 1024, t.bytes_per_second * 1e-9,
+                 sim::to_string(t.limit));
+    }
+  }
+  if (!options_.explain) return;
+  const std::vector<NamedQuirk> quirks = name_quirks(timeline);
+  for (const NamedQuirk& q : quirks)
+    fmt::print(
+        out, "quirk {} at {} ({} task{}): {}{}\n", q.note.quirk, q.note.where, q.tasks,
+        q.tasks == 1 ? "" : "s", q.note.effect,
+        q.note.modelled ? "" : " [reported of boards, not modelled: the data here is right]");
+  for (const sim::TimedFault& f : timeline.faults)
+    fmt::print(out, "fault {} at {} on core {}: {}{}\n", sim::to_string(f.fault.kind),
+               f.fault.where, f.core, f.fault.message,
+               f.fault.quirk.empty() ? "" : fmt::format(" [quirk {}]", f.fault.quirk));
+  if (quirks.empty() && timeline.faults.empty())
+    fmt::print(out, "no quirk of the silicon was hit\n");
+}
+
+void Simulation::report(const sim::Timeline& timeline, json& object) const {
+  if (!simulated()) return;
+  object["modelled"] = {{"total_ms", timeline.total * 1e3},
+                        {"device_ms", timeline.device * 1e3},
+                        {"dispatch_ms", timeline.dispatch * 1e3},
+                        {"clock_mhz", options_.clock_mhz},
+                        {"cores", timeline.cores},
+                        {"calibration", calibration_.name},
+                        {"provenance", "modelled"}};
+  if (options_.timing) {
+    json& tasks = object["tasks"] = json::array();
+    for (const sim::TimedJob& job : timeline.jobs)
+      for (std::size_t i = job.first_task; i < job.first_task + job.tasks; ++i) {
+        const sim::TimedTask& task = timeline.tasks[i];
+        tasks.push_back({{"core", job.core},
+                         {"job", task.job},
+                         {"start", task.start},
+                         {"operation", task.record.operation},
+                         {"begin_us", task.begin * 1e6},
+                         {"us", task.seconds * 1e6},
+                         {"cycles", cycles_json(task.time)},
+                         {"limit", sim::to_string(task.time.limit)},
+                         {"macs", task.record.work.macs()},
+                         {"mac_utilisation", task.time.mac_utilisation},
+                         {"bytes", task.time.bytes},
+                         {"bytes_per_second", task.time.bytes_per_second}});
+      }
+  }
+  if (!options_.explain) return;
+  json& quirks = object["quirks"] = json::array();
+  for (const NamedQuirk& q : name_quirks(timeline))
+    quirks.push_back({{"quirk", q.note.quirk},
+                      {"where", q.note.where},
+                      {"effect", q.note.effect},
+                      {"modelled", q.note.modelled},
+                      {"tasks", q.tasks}});
+  json& faults = object["faults"] = json::array();
+  for (const sim::TimedFault& f : timeline.faults)
+    faults.push_back({{"kind", sim::to_string(f.fault.kind)},
+                      {"where", f.fault.where},
+                      {"core", f.core},
+                      {"message", f.fault.message},
+                      {"quirk", f.fault.quirk}});
+}
+
+void Simulation::trace(const sim::Timeline& timeline, const std::string& label) {
+  if (!events_) return;
+  append_trace(timeline, label, trace_clock_us_, options_.clock_mhz * 1e6, *events_);
+  trace_clock_us_ += timeline.total * 1e6;
+}
+
+void Simulation::save_trace() {
+  if (!events_) return;
+  const json file = {{"traceEvents", std::move(*events_)},
+                     {"displayTimeUnit", "ns"},
+                     {"otherData",
+                      {{"provenance", "modelled"},
+                       {"clock_mhz", options_.clock_mhz},
+                       {"calibration", calibration_.name}}}};
+  events_.reset();
+  std::ofstream out(options_.trace, std::ios::trunc);
+  out << file.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
+  out.flush();
+  if (!out) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", options_.trace));
+}
+
+}  // namespace npu::probe
