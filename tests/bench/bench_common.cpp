@@ -88,15 +88,15 @@ Tasks map_programs(sim::AddressSpace& space, std::uint32_t iova,
   return tasks;
 }
 
-bool run(sim::Chip& chip, unsigned core, const Tasks& tasks) {
+bool run(sim::Chip& chip, unsigned core, const Tasks& tasks, std::uint32_t done) {
   for (std::size_t i = 0; i < tasks.iova.size(); ++i) {
     chip.write(core, rd::pc::BASE_ADDRESS::offset, 1);
     chip.write(core, rd::cna::S_POINTER::offset, 0xE + 0x10000000 * core);
     chip.write(core, rd::core::S_POINTER::offset, 0xE + 0x10000000 * core);
     chip.write(core, rd::pc::BASE_ADDRESS::offset, tasks.iova[i]);
     chip.write(core, rd::pc::REGISTER_AMOUNTS::offset, (tasks.words[i] + 1) / 2 - 1);
-    chip.write(core, rd::pc::INTERRUPT_MASK::offset, 0x300);
-    chip.write(core, rd::pc::INTERRUPT_CLEAR::offset, 0x300);
+    chip.write(core, rd::pc::INTERRUPT_MASK::offset, done);
+    chip.write(core, rd::pc::INTERRUPT_CLEAR::offset, done);
     chip.write(core, rd::pc::TASK_CON::offset, 0x7001);
     chip.write(core, rd::pc::TASK_DMA_BASE_ADDR::offset, 0);
     chip.write(core, rd::pc::OPERATION_ENABLE::offset, 1);

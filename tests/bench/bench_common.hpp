@@ -25,9 +25,12 @@ struct Tasks {
 Tasks map_programs(sim::AddressSpace& space, std::uint32_t iova,
                    const std::vector<std::vector<std::uint64_t>>& programs);
 
+/// Interrupts that end a task: the DPU's, or the PPU's for a pool.
+constexpr std::uint32_t kDpuDone = 0x300, kPpuDone = 0xC00;
+
 /// Runs the tasks one after the other with the kernel driver's ten writes [rocket_job.c]. False if
 /// one raised no interrupt: the message is then in chip.fault().
-bool run(sim::Chip& chip, unsigned core, const Tasks& tasks);
+bool run(sim::Chip& chip, unsigned core, const Tasks& tasks, std::uint32_t done = kDpuDone);
 
 /// A matrix product [m][k] x [n][k]^T in the cube form [compute.md 2.3], cut into tasks of as many
 /// rows as CBUF takes, one bank to spare. int8 makes int32, fp16 makes fp32.
