@@ -16,9 +16,6 @@ constexpr std::size_t kBeat = 16;
 // More than this is given back to the host after a start.
 constexpr std::size_t kResidentPages = 64u << 20 >> 12;
 
-// Counts down to the event; true once, when it is due.
-bool due(std::atomic<std::uint64_t>& in) { return in != 0 && --in == 0; }
-
 // State of a page in this start; 0: untouched.
 constexpr std::uint8_t kLoaded = 1, kMayRead = 2, kMayWrite = 4, kReadRefused = 8,
                        kWriteRefused = 16;
@@ -62,12 +59,10 @@ void DmaSpace::begin() {
 }
 
 // Called with mutex_ held: while one access waits, all others of the core wait behind it.
-Translation DmaSpace::translate(std::uint64_t iova, Access access, bool inject) const {
+Translation DmaSpace::translate(std::uint64_t iova, Access access) const {
   for (;;) {
     const std::uint64_t writes = iommu_.writes();
     Translation t = iommu_.probe(iova, access);
-    if (inject) t = {TranslationStatus::page_fault, 0, paging_};
-    inject = false;
     if (cancelled_) return {TranslationStatus::waiting};
     const bool open =
         t.status == TranslationStatus::waiting || t.status == TranslationStatus::windows_disagree;
@@ -97,16 +92,12 @@ std::uint8_t DmaSpace::admit(std::uint64_t iova, Access access, std::uint8_t sta
     touched_.push_back(page);
     if (touched_.size() > kMaxPages) return refuse(TranslationStatus::bus_error);
   }
-  const Translation t = translate(iova, access, (state & kLoaded) == 0 && due(fail_in_));
+  const Translation t = translate(iova, access);
   if (t.status != TranslationStatus::ok) return refuse(t.status);
   if ((state & kLoaded) == 0) {
     // A page that will only be written is fetched too: its mirror holds what stays unwritten.
     if (!memory_.read(t.physical & ~std::uint64_t{kPageSize - 1}, mirror(page), kPageSize))
       return refuse(TranslationStatus::ok);
-    if (due(corrupt_in_)) {
-      std::byte* beat = mirror(page) + iova % kPageSize / kBeat * kBeat;
-      for (std::size_t i = 0; i < kBeat; ++i) beat[i] ^= std::byte{1};
-    }
     state |= kLoaded;
   }
   if (access == Access::write) {
@@ -182,7 +173,7 @@ std::optional<DmaSpace::Failure> DmaSpace::commit() {
     if (std::memcmp(now, before, kPageSize) == 0) continue;
     std::size_t at = 0;
     while (at < kPageSize && !changed(at)) at += kBeat;
-    const Translation t = translate(base + at, Access::write, false);
+    const Translation t = translate(base + at, Access::write);
     if (cancelled_) return std::nullopt;
     if (t.status != TranslationStatus::ok) return Failure{base + at, Access::write, t.status};
     while (at < kPageSize) {
@@ -197,15 +188,15 @@ std::optional<DmaSpace::Failure> DmaSpace::commit() {
   return std::nullopt;
 }
 
-DmaSpace::Failure DmaSpace::explain(std::uint64_t iova, Access access) {
+std::optional<DmaSpace::Failure> DmaSpace::explain(std::uint64_t iova) const {
   const std::lock_guard lock(mutex_);
   const Failure* first = nullptr;
   for (const Failure& failure : failures_)
     if (failure.iova / kPageSize >= iova / kPageSize &&
         (first == nullptr || failure.iova < first->iova))
       first = &failure;
-  if (first == nullptr) return {iova, access, iommu_.probe(iova, access).status};
-  return {std::max(iova, first->iova), first->access, first->status};
+  if (first == nullptr) return std::nullopt;
+  return Failure{std::max(iova, first->iova), first->access, first->status};
 }
 
 }  // namespace npu::sim

@@ -65,15 +65,9 @@ class DmaSpace : public AddressSpace {
   void cancel() { cancelled_ = true; }
   bool cancelled() const { return cancelled_; }
 
-  /// How the access at `iova` failed in this start. The first bad page from `iova` on, since a core
-  /// names the start of a transfer.
-  Failure explain(std::uint64_t iova, Access access);
-
-  /// Fault injection, counted in accesses to pages that are new to their start (1 is the next); 0
-  /// turns it off. The access meets a page fault, once.
-  void fail_fetch(std::uint64_t nth) { fail_in_ = nth; }
-  /// Inverts the lowest bit of each byte of the 16-byte beat that the fetch was made for.
-  void corrupt_fetch(std::uint64_t nth) { corrupt_in_ = nth; }
+  /// How the access at `iova` failed in this start: the first bad address from `iova` on, since a
+  /// core names the start of a transfer. nullopt if no access from there on has failed.
+  std::optional<Failure> explain(std::uint64_t iova) const;
 
   std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes,
                                Access access = Access::read) const override;
@@ -91,7 +85,7 @@ class DmaSpace : public AddressSpace {
   std::byte* mirror(std::uint32_t page) const { return window_ + std::uint64_t{page} * kPageSize; }
   bool touch(std::uint64_t iova, Access access) const;
   std::uint8_t admit(std::uint64_t iova, Access access, std::uint8_t state) const;
-  Translation translate(std::uint64_t iova, Access access, bool inject) const;
+  Translation translate(std::uint64_t iova, Access access) const;
 
   Iommu& iommu_;
   PhysicalMemory memory_;
@@ -107,7 +101,6 @@ class DmaSpace : public AddressSpace {
   mutable std::vector<Original> originals_;
   mutable std::vector<Failure> failures_;
   mutable std::size_t resident_ = 0;  // pages of window_ that hold memory of the host
-  mutable std::atomic<std::uint64_t> fail_in_{0}, corrupt_in_{0};
 };
 
 }  // namespace npu::sim
