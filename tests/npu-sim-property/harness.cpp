@@ -93,39 +93,49 @@ Programs link(const Session& session, std::uint32_t base) {
     out.words.insert(out.words.end(), s.words().begin(), s.words().end());
   }
   out.words.resize(at);
+  out.base = base;
   return out;
 }
 
-Bench::Bench(const Arena& arena, const Session& session) : dma_base(arena.dma_base) {
-  const auto pages = [](std::size_t n) { return (n + 4095) / 4096 * 4096; };
+namespace {
+std::size_t pages(std::size_t n) { return (n + 4095) / 4096 * 4096; }
+}  // namespace
+
+Bench::Bench(const Arena& arena) : dma_base(arena.dma_base) {
   bytes = arena.image.bytes.size();
   memory.reset(new std::byte[pages(bytes)]());
   std::memcpy(memory.get(), arena.image.bytes.data(), bytes);
   space->map(arena.image.base, memory, bytes);
-  program_base = arena.image.base + static_cast<std::uint32_t>(pages(bytes)) + 0x10000;
-  programs = link(session, program_base);
+  next_program = arena.image.base + static_cast<std::uint32_t>(pages(bytes)) + 0x10000;
+}
+
+Programs Bench::add(const Session& session) {
+  Programs programs = link(session, next_program);
   const std::size_t size = programs.words.size() * 8;
   std::shared_ptr<std::byte[]> code(new std::byte[pages(size)]());
   std::memcpy(code.get(), programs.words.data(), size);
-  space->map(program_base, std::move(code), size);
+  space->map(next_program, std::move(code), size);
+  next_program += static_cast<std::uint32_t>(pages(size)) + 4096;
+  return programs;
 }
 
-std::optional<std::string> Bench::start(Chip& chip, unsigned core, const Session& session) const {
+std::optional<std::string> start(Chip& chip, unsigned core, const Bench& bench,
+                                 const Session& session, const Programs& programs) {
   const auto write = [&]<rd::Register R>(const R& reg) {
     chip.write(core, R::offset, reg.encode());
   };
-  chip.attach(core, space);
+  chip.attach(core, bench.space);
   const std::size_t starts = session.chained ? 1 : session.tasks.size();
   for (std::size_t i = 0; i < starts; ++i) {
     chip.write(core, rd::pc::BASE_ADDRESS::offset, 1);
     chip.write(core, rd::cna::S_POINTER::offset, 0xE + 0x10000000 * core);
     chip.write(core, rd::core::S_POINTER::offset, 0xE + 0x10000000 * core);
-    write(rd::pc::BASE_ADDRESS{.pc_source_addr = program_base + programs.first[i] * 8});
+    write(rd::pc::BASE_ADDRESS{.pc_source_addr = programs.base + programs.first[i] * 8});
     write(rd::pc::REGISTER_AMOUNTS{.pc_data_amount = (programs.count[i] + 1) / 2 - 1});
     chip.write(core, rd::pc::INTERRUPT_CLEAR::offset, 0x1FFFF);
     const auto tasks = static_cast<std::uint32_t>(session.chained ? session.tasks.size() : 1);
     write(rd::pc::TASK_CON{.task_count_clear = true, .task_pp_en = true, .task_number = tasks});
-    chip.write(core, rd::pc::TASK_DMA_BASE_ADDR::offset, dma_base);
+    chip.write(core, rd::pc::TASK_DMA_BASE_ADDR::offset, bench.dma_base);
     chip.write(core, rd::pc::OPERATION_ENABLE::offset, 1);
     if (const auto& fault = chip.fault(core))
       return fmt::format("start {}: fault {}: {}", i, fault->where, fault->message);
@@ -154,9 +164,10 @@ std::optional<std::string> difference(const Bench& bench, const Image& want) {
 }
 
 std::optional<std::string> mismatch(Chip& chip, const Arena& arena, const Session& session) {
-  const Bench bench(arena, session);
+  Bench bench(arena);
+  const Programs programs = bench.add(session);
   chip.reset(0);
-  std::optional<std::string> wrong = bench.start(chip, 0, session);
+  std::optional<std::string> wrong = start(chip, 0, bench, session, programs);
   if (!wrong) wrong = difference(bench, expected(arena, session));
   chip.attach(0, nullptr);
   if (!wrong) return std::nullopt;

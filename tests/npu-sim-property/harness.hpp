@@ -108,21 +108,25 @@ struct Session {
 /// Programs of the run, one per task, linked if chained. `base` is where they will lie.
 struct Programs {
   std::vector<std::uint64_t> words;
-  std::vector<std::uint32_t> first, count;  ///< word offsets
+  std::vector<std::uint32_t> first, count;  ///< of each program: its word offset and words
+  std::uint32_t base = 0;
 };
 Programs link(const Session& session, std::uint32_t base);
 
-/// A space with the image at its base and the programs beside it.
+/// A space with the image at its base and programs of sessions beside it.
 struct Bench {
-  Bench(const Arena& arena, const Session& session);
+  explicit Bench(const Arena& arena);
+  /// Maps the programs of a session.
+  Programs add(const Session& session);
   std::shared_ptr<AddressSpace> space = std::make_shared<AddressSpace>();
   std::shared_ptr<std::byte[]> memory;
   std::size_t bytes = 0;
-  Programs programs;
-  std::uint32_t program_base = 0, dma_base = 0;
-  /// Runs on a core as the kernel driver does; a fault's text, or nothing.
-  std::optional<std::string> start(Chip& chip, unsigned core, const Session& session) const;
+  std::uint32_t next_program = 0, dma_base = 0;
 };
+
+/// Runs programs that are mapped on a core, as the kernel driver does; a fault's text, or nothing.
+std::optional<std::string> start(Chip& chip, unsigned core, const Bench& bench,
+                                 const Session& session, const Programs& programs);
 
 /// Memory after the run, as the reference has it.
 Image expected(const Arena& arena, const Session& session);
