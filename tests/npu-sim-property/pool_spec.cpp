@@ -26,60 +26,41 @@ bool inside(const PoolSpec& s, std::uint32_t y, std::uint32_t x, std::uint32_t k
   return true;
 }
 
-template <class At>
-void for_window(const PoolSpec& s, std::uint32_t y, std::uint32_t x, At at) {
-  for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky)
-    for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
-      std::uint64_t offset = 0;
-      const bool real = inside(s, y, x, ky, kx, offset);
-      at(real, offset);
-    }
+// The element of a lane as a number: an integer, or an fp16's value.
+double lane_value(const PoolSpec& s, const Image& m, std::uint64_t lane, bool real,
+                  std::uint64_t offset) {
+  const auto half = real && s.type != 0 ? m.load<std::uint16_t>(lane + offset)
+                                        : static_cast<std::uint16_t>(s.pad_value);
+  if (s.type == 2) return fp16_value(half);
+  if (s.type == 1) return static_cast<std::int16_t>(half);
+  return real ? m.load<std::int8_t>(lane + offset) : static_cast<std::int8_t>(s.pad_value);
 }
 
-std::int8_t int8_result(const PoolSpec& s, const Image& m, std::uint64_t lane, std::uint32_t y,
-                        std::uint32_t x) {
-  Wide sum = 0;
-  int low = 127, high = -128;
-  for_window(s, y, x, [&](bool real, std::uint64_t offset) {
-    const int v = real ? m.load<std::int8_t>(lane + offset) : static_cast<std::int8_t>(s.pad_value);
-    sum += v;
-    low = std::min(low, v);
-    high = std::max(high, v);
-  });
-  if (s.method != 0) return static_cast<std::int8_t>(s.method == 1 ? high : low);
-  return static_cast<std::int8_t>(
-      clamp_bits(shift_right(sum * s.recip_width * s.recip_height, 32, Tie::even), 8));
-}
-
-// All factors are multiples of 2^-24 with 11 bits, so that integers hold the exact result; it is
-// rounded to fp32 and then to fp16 [order of the roundings: open question].
-std::uint16_t fp16_result(const PoolSpec& s, const Image& m, std::uint64_t lane, std::uint32_t y,
-                          std::uint32_t x) {
-  Wide sum = 0;
-  double best = s.method == 1 ? -INFINITY : INFINITY;
-  for_window(s, y, x, [&](bool real, std::uint64_t offset) {
-    const double v = fp16_value(real ? m.load<std::uint16_t>(lane + offset)
-                                     : static_cast<std::uint16_t>(s.pad_value));
-    if (s.method == 0) sum += static_cast<std::int64_t>(std::ldexp(v, 24));
-    best = s.method == 1 ? std::max(best, v) : std::min(best, v);
-  });
-  if (s.method != 0) return fp16_bits(best);
+// An average of integers rounds half to even. All factors of an fp16 average are multiples of a
+// power of two, so integers hold the exact product; it is rounded to fp32 and then to fp16 [order
+// of the roundings: open question].
+double average(const PoolSpec& s, double exact_sum) {
+  if (s.type != 2) {
+    const Wide product = static_cast<Wide>(exact_sum) * s.recip_width * s.recip_height;
+    return static_cast<double>(
+        clamp_bits(shift_right(product, 32, Tie::even), s.type == 0 ? 8 : 16));
+  }
+  // FP17, 6 bits of exponent: 2^-14 is the last place of 1/16.
   const auto units = [](std::uint32_t bits) {
-    return static_cast<Wide>(std::ldexp(fp16_value(static_cast<std::uint16_t>(bits)), 5));
+    return static_cast<Wide>(
+        std::ldexp(1024 + (bits & 0x3FF), static_cast<int>(bits >> 10) - 41 + 14));
   };
-  // sum * 2^-24 * (rw * 2^-5) * (rh * 2^-5) * 2^-32: at most 33 + 21 + 21 bits and a sign.
-  const Wide product = sum * units(s.recip_width) * units(s.recip_height);
-  // Into a double with a sticky last bit; what follows rounds once more.
+  const Wide product =
+      static_cast<Wide>(std::ldexp(exact_sum, 24)) * units(s.recip_width) * units(s.recip_height);
   Wide magnitude = product < 0 ? -product : product;
-  int exponent = -24 - 10 - 32;
-  while (magnitude >> 52 != 0) {
+  int exponent = -24 - 28;
+  while (magnitude >> 52 != 0) {  // into a double with a sticky last bit
     magnitude = magnitude >> 1 | (magnitude & 1);
     ++exponent;
   }
   const double exact =
       std::ldexp(static_cast<double>(static_cast<std::int64_t>(magnitude)), exponent);
-  const auto single = static_cast<float>(product < 0 ? -exact : exact);
-  return fp16_bits(static_cast<double>(single));
+  return static_cast<double>(static_cast<float>(product < 0 ? -exact : exact));
 }
 
 void pool_effect(const PoolSpec& s, Image& m) {
@@ -88,13 +69,29 @@ void pool_effect(const PoolSpec& s, Image& m) {
     for (std::uint32_t y = 0; y < s.out_height; ++y)
       for (std::uint32_t x = 0; x < s.out_width; ++x)
         for (std::uint32_t lane = 0; lane < s.lanes(); ++lane) {
-          const std::uint64_t from = s.src + std::uint64_t{plane} * s.src_plane;
-          const std::uint64_t to = s.dst + std::uint64_t{plane} * s.dst_plane +
-                                   (std::uint64_t{y} * s.out_width + x) * 16;
-          if (s.fp16)
-            m.store(to + lane * 2, fp16_result(s, before, from + lane * 2, y, x));
-          else
-            m.store(to + lane, int8_result(s, before, from + lane, y, x));
+          const std::uint32_t size = 16 / s.lanes();
+          const std::uint64_t from = s.src + std::uint64_t{plane} * s.src_plane + lane * size;
+          const std::uint64_t to = std::uint64_t{plane} * s.dst_plane +
+                                   (std::uint64_t{y} * (s.out_width + s.dst_notch) + x) * 16 +
+                                   lane * size;
+          double sum = 0, best = 0;  // a sum of 256 fp16 values fits a double
+          std::uint16_t position = 0;
+          for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky)
+            for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
+              std::uint64_t offset = 0;
+              const bool real = inside(s, y, x, ky, kx, offset);
+              const double v = lane_value(s, before, from, real, offset);
+              sum += v;
+              if ((ky == 0 && kx == 0) || (s.method == 1 ? v > best : v < best)) {
+                best = v;
+                position = static_cast<std::uint16_t>(ky % 8 * 8 + kx % 8);
+              }
+            }
+          const double result = s.method == 0 ? average(s, sum) : best;
+          if (s.type == 0) m.store(s.dst + to, static_cast<std::int8_t>(result));
+          if (s.type == 1) m.store(s.dst + to, static_cast<std::int16_t>(result));
+          if (s.type == 2) m.store(s.dst + to, fp16_bits(result));
+          if (s.index) m.store(s.dst_index + to, position);
         }
 }
 
@@ -102,7 +99,7 @@ void pool_effect(const PoolSpec& s, Image& m) {
 
 PoolSpec draw_pool(Draw& d, Arena& arena) {
   PoolSpec s;
-  s.fp16 = d.once_in(2);
+  s.type = d.one_of({0u, 1u, 2u, 2u});
   s.method = d.pick(0, 2);
   s.in_width = d.pick(1, 12);
   s.in_height = d.pick(1, 12);
@@ -123,22 +120,26 @@ PoolSpec draw_pool(Draw& d, Arena& arena) {
   s.out_width = windows(s.in_width + s.left + s.right, s.kernel_width, s.stride_x);
   s.out_height = windows(s.in_height + s.top + s.bottom, s.kernel_height, s.stride_y);
   const auto reciprocal = [&](std::uint32_t k) -> std::uint32_t {
-    // 65536 is no fp16; a program for an axis of 1 takes the largest one.
-    if (s.fp16) return k == 1 ? 0x7BFF : fp16_bits(65536.0 / k);
+    // FP17 has the bits of fp16 with another 16 added to the exponent.
+    if (s.type == 2) return fp16_bits(1.0 / k) + 0x4000u;
     return d.once_in(6) ? d.pick(0, 0x1FFFF) : 65536 / k;
   };
   s.recip_width = reciprocal(s.kernel_width);
   s.recip_height = reciprocal(s.kernel_height);
-  if (s.fp16)
+  if (s.type == 2)
     s.pad_value = s.method == 0 ? d.pick(0, 0x5000) : s.method == 1 ? 0xFC00 : 0x7C00;
   else
     s.pad_value = static_cast<std::uint32_t>(d.bits());
   s.src_line = (s.in_width + (d.once_in(3) ? d.pick(1, 3) : 0)) * 16;
   s.src_plane = s.src_line * s.in_height + (d.once_in(3) ? 16 * d.pick(1, 3) : 0);
   s.src = arena.reserve(std::size_t{s.src_plane} * s.planes);
-  if (s.fp16) fill(d, arena, s.src, std::size_t{s.src_plane} * s.planes, Type::fp16, -15, 12);
-  s.dst_plane = s.out_width * s.out_height * 16 + (d.once_in(3) ? 16 * d.pick(1, 3) : 0);
-  s.dst = arena.reserve(std::size_t{s.dst_plane} * s.planes);
+  if (s.type == 2) fill(d, arena, s.src, std::size_t{s.src_plane} * s.planes, Type::fp16, -15, 12);
+  s.dst_notch = d.once_in(3) ? d.pick(1, 3) : 0;
+  s.dst_plane =
+      ((s.out_width + s.dst_notch) * s.out_height + (d.once_in(3) ? d.pick(1, 3) : 0)) * 16;
+  s.index = s.method != 0 && s.type != 0 && d.once_in(3);
+  s.dst = arena.reserve(std::size_t{s.dst_plane} * s.planes * 2);
+  s.dst_index = s.dst + s.dst_plane * s.planes;
   return s;
 }
 
@@ -155,7 +156,10 @@ Task pool_task(const Arena& arena, const PoolSpec& s) {
   put(t, ppu::DATA_CUBE_OUT_WIDTH{.cube_out_width = s.out_width});
   put(t, ppu::DATA_CUBE_OUT_HEIGHT{.cube_out_height = s.out_height});
   put(t, ppu::DATA_CUBE_OUT_CHANNEL{.cube_out_channel = channels});
-  put(t, ppu::OPERATION_MODE_CFG{.flying_mode = true, .pooling_method = s.method});
+  put(t, ppu::OPERATION_MODE_CFG{.index_en = s.index,
+                                 .notch_addr = s.dst_notch,
+                                 .flying_mode = true,
+                                 .pooling_method = s.method});
   put(t, ppu::POOLING_KERNEL_CFG{.kernel_stride_height = s.stride_y,
                                  .kernel_stride_width = s.stride_x,
                                  .kernel_height = s.kernel_height,
@@ -168,7 +172,7 @@ Task pool_task(const Arena& arena, const PoolSpec& s) {
   put(t, ppu::PADDING_VALUE_2_CFG{});
   put(t, ppu::DST_BASE_ADDR{.dst_base_addr = arena.address(s.dst)});
   put(t, ppu::DST_SURF_STRIDE{.dst_surf_stride = s.dst_plane / 16});
-  put(t, ppu::DATA_FORMAT{.index_add = s.dst_plane / 16, .proc_precision = s.fp16 ? 2u : 0u});
+  put(t, ppu::DATA_FORMAT{.index_add = (s.dst_index - s.dst) / 16, .proc_precision = s.type});
   put(t, ppu::MISC_CTRL{.burst_len = 3});
   put(t, rdma::RDMA_CUBE_IN_WIDTH{.cube_in_width = s.in_width});
   put(t, rdma::RDMA_CUBE_IN_HEIGHT{.cube_in_height = s.in_height});
@@ -176,11 +180,13 @@ Task pool_task(const Arena& arena, const PoolSpec& s) {
   put(t, rdma::RDMA_SRC_BASE_ADDR{.src_base_addr = arena.address(s.src)});
   put(t, rdma::RDMA_SRC_LINE_STRIDE{.src_line_stride = s.src_line / 16});
   put(t, rdma::RDMA_SRC_SURF_STRIDE{.src_surf_stride = s.src_plane / 16});
-  put(t, rdma::RDMA_DATA_FORMAT{.in_precision = s.fp16 ? 2u : 1u});
+  put(t, rdma::RDMA_DATA_FORMAT{.in_precision = s.type == 0 ? 1u : 2u});
   t.enable = rd::enable_mask::ppu | rd::enable_mask::ppu_rdma;
   t.text =
       fmt::format("pool {} {} {}x{}x{} -> {}x{}, kernel {}x{}, stride {},{}, pads {},{},{},{}",
-                  s.fp16 ? "fp16" : "int8",
+                  s.type == 0   ? "int8"
+                  : s.type == 1 ? "int16"
+                                : "fp16",
                   s.method == 0   ? "average"
                   : s.method == 1 ? "max"
                                   : "min",

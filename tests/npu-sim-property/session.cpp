@@ -68,7 +68,7 @@ Session draw_session(Draw& d, Arena& arena, std::uint32_t most) {
       }
       case 3: {
         PoolSpec s = draw_pool(d, arena);
-        if (feed && !s.fp16) s.src = *output;
+        if (feed && s.type != 2) s.src = *output;
         session.tasks.push_back(pool_task(arena, s));
         output = s.dst;
         break;
