@@ -211,7 +211,18 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   const std::int64_t line = rd::cna::DMA_CON1::decode(r.cna(rd::cna::DMA_CON1::offset)).line_stride;
   const std::int64_t surface =
       rd::cna::DMA_CON2::decode(r.cna(rd::cna::DMA_CON2::offset)).surf_stride;
-  if (con1.argb_in != 0) {
+  if (con1.argb_in != 0 && precision == Precision::fp16) {
+    // Codes 8 to 11: 1 to 4 halves a pixel, side by side; the other channels of the atom are 0 and
+    // LINE_STRIDE counts pixels [allbilly simple_conv_fp16.py, board; the unit fits its sizes].
+    require(con1.argb_in >= 8 && con1.argb_in <= 11, "CNA.CONV_CON1.argb_in", con1.argb_in);
+    require(con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 0);
+    require(con1.group_line_off, "CNA.CONV_CON1.group_line_off", 0);
+    require(cvt.cvt_bypass, "CNA.CVT_CON0.cvt_bypass", 0);
+    require(s.channels == layout.atom(), "CNA.DATA_SIZE1.datain_channel", s.channels);
+    f.row_major = true;
+    f.pixel_bytes = (con1.argb_in - 7) * 2;
+    f.line_stride = line * f.pixel_bytes;
+  } else if (con1.argb_in != 0) {
     require(precision == Precision::int8, "CNA.CONV_CON1.argb_in", con1.argb_in);
     // One uint8 channel in rows of LINE_STRIDE bytes, made int8 by the converter [mesa; TRM].
     require(con1.argb_in == 8, "CNA.CONV_CON1.argb_in", con1.argb_in);

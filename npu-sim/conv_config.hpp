@@ -75,6 +75,7 @@ struct FeatureSource {
   std::int64_t line_stride;
   std::int64_t plane_stride;  ///< between atoms of channels
   bool row_major;             ///< GROUP_LINE_OFF: all channels of a position side by side
+  std::uint32_t pixel_bytes;  ///< of a position in memory where ARGB_IN says fewer channels, or 0
   bool pixels;                ///< one uint8 channel, converted by CVT
   std::int32_t cvt_scale, cvt_offset;
   std::uint32_t cvt_shift;

@@ -36,7 +36,14 @@ void read_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y, s
   const std::uint64_t line =
       c.feature.address + static_cast<std::uint64_t>(y * c.feature.line_stride);
   if (c.feature.row_major) {
-    read_or_fault(space, line, row, width * position_bytes, "CNA.FEATURE_DATA_ADDR");
+    const std::size_t pixel = c.feature.pixel_bytes != 0 ? c.feature.pixel_bytes : position_bytes;
+    std::vector<std::uint8_t> packed(pixel != position_bytes ? width * pixel : 0);
+    read_or_fault(space, line, packed.empty() ? row : packed.data(), width * pixel,
+                  "CNA.FEATURE_DATA_ADDR");
+    if (packed.empty()) return;
+    std::memset(row, 0, width * position_bytes);
+    for (std::uint32_t x = 0; x < width; ++x)
+      std::memcpy(row + x * position_bytes, packed.data() + x * pixel, pixel);
     return;
   }
   const std::size_t bytes = std::size_t{width} * kAtom;
