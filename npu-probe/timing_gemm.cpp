@@ -130,6 +130,12 @@ Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Ope
                         (run.fast_read ? c.host_read_fast_ns : c.host_read_ns) *
                         static_cast<double>(run.accumulate ? 1 : tiles.count_k);
     r.host = (pack_a + pack_b + read) * 1e-9 * slowdown;
+    // Several threads that read tall results back get in each other's way [notes
+    // quant-prefill-microbatch: the time grows faster than the rows, at equal bytes].
+    constexpr double kTall = 512;
+    if (files > 1 && static_cast<double>(run.m) > kTall)
+      r.host += elements(run.m, columns) * (static_cast<double>(run.m) / kTall - 1) *
+                c.host_tall_ns * 1e-9 * files;
     const std::uint64_t tile_bytes = tiles.m * tiles.n * output_element(run.type);
     const std::uint64_t synced = run.output_right_sized
                                      ? std::min(kTilesPerJob, tiles.count_m * tiles.count_n)

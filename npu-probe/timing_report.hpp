@@ -33,6 +33,7 @@ std::vector<Measurement> parse_measurements(std::string_view csv, std::string_vi
 struct Prediction {
   std::optional<double> value;
   Modelled detail;
+  std::string assumed;  ///< what the row leaves open and the model took: "1000 MHz"
   std::string inexpressible;
 };
 Prediction predict(const Measurement& row, const sim::Calibration& calibration);

@@ -17,7 +17,7 @@ using nlohmann::json;
 
 struct Options {
   std::string calibration, measurements;
-  bool as_json = false, details = false;
+  bool as_json = false, as_csv = false, details = false;
 };
 
 json to_json(const Statistics& s) {
@@ -64,6 +64,7 @@ json to_json(const ReportRow& r) {
   row["macs"] = d.macs;
   row["tasks"] = d.tasks;
   row["jobs"] = d.jobs;
+  if (!r.modelled.assumed.empty()) row["assumed"] = r.modelled.assumed;
   if (!r.reason.empty()) row["reason"] = r.reason;
   return row;
 }
@@ -112,6 +113,8 @@ void print_text(std::ostream& out, const Report& report, const Options& o,
                  "{:.3g} MB\n",
                  "", d.seconds * 1e3, shares(d), 100 * d.mac_share, d.jobs, d.tasks,
                  static_cast<double>(d.bytes) * 1e-6);
+    if (!r.modelled.assumed.empty())
+      fmt::print(out, "{:>43}not stated, taken as: {}\n", "", r.modelled.assumed);
     if (error_of(r.ratio) > 1)
       fmt::print(out, "{:>43}off by more than 2x: {}\n", "",
                  r.reason.empty() ? "no reason known" : r.reason);
@@ -120,6 +123,34 @@ void print_text(std::ostream& out, const Report& report, const Options& o,
   print_statistics(out, "fit", report.fit, report);
   print_statistics(out, "check", report.check, report);
   print_statistics(out, "all", report.all, report);
+}
+
+std::string quoted(const std::string& field) {
+  if (field.find_first_of(",\"") == std::string::npos) return field;
+  std::string result = "\"";
+  for (const char c : field) {
+    if (c == '"') result += '"';
+    result += c;
+  }
+  return result + '"';
+}
+
+// The table again with three more columns.
+void print_csv(std::ostream& out, const Report& report) {
+  fmt::print(out,
+             "op,dtype,shape,cores,npu_clock_mhz,metric,value,unit,stack,source,conditions,split,"
+             "reason,modelled,ratio,not_modelled\n");
+  for (const ReportRow& r : report.rows) {
+    const Measurement& m = r.measured;
+    fmt::print(out, "{},{},{},{},{:g},{},{:.10g},{},{},{},{},{},{},", quoted(m.op), quoted(m.dtype),
+               quoted(m.shape), m.cores, m.npu_clock_mhz, quoted(m.metric), m.value, quoted(m.unit),
+               quoted(m.stack), quoted(m.source), quoted(m.conditions), m.split,
+               quoted(r.reason.empty() ? m.reason : r.reason));
+    if (r.modelled.value)
+      fmt::print(out, "{:.6g},{:.4g},\n", *r.modelled.value, r.ratio);
+    else
+      fmt::print(out, ",,{}\n", quoted(r.modelled.inexpressible));
+  }
 }
 
 void timing_report(const Options& o, Io& io) {
@@ -141,6 +172,8 @@ void timing_report(const Options& o, Io& io) {
                 {"all", to_json(report.all)}};
     for (const ReportRow& row : report.rows) out["rows"].push_back(to_json(row));
     io.out << out.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
+  } else if (o.as_csv) {
+    print_csv(io.out, report);
   } else {
     print_text(io.out, report, o, calibration.name);
   }
@@ -153,12 +186,19 @@ void add_timing_report(CLI::App& app, Io& io) {
   CLI::App* sub = app.add_subcommand(
       "timing-report", "Compare the timing model with what was measured on real boards");
   sub->add_option("--calibration", o->calibration, "constants instead of the built-in ones");
-  sub->add_option("--measurements", o->measurements, "table instead of the built-in one");
+  sub->add_option("table,--measurements", o->measurements,
+                  "CSV file with measurements instead of the built-in ones");
   sub->add_flag("--details", o->details, "where the modelled time of each row goes");
-  sub->add_flag("--json", o->as_json, "print JSON only");
+  CLI::Option* as_json = sub->add_flag("--json", o->as_json, "print JSON only");
+  sub->add_flag("--csv", o->as_csv, "print CSV only: the table with modelled values")
+      ->excludes(as_json);
   sub->footer(
       "ratio is modelled / measured. Constants were fitted on rows marked fit; rows marked check\n"
-      "took no part. The error of a ratio r is max(r, 1/r) - 1.\n"
+      "took no part. The error of a ratio r is max(r, 1/r) - 1. Rows that the model has no "
+      "workload\n"
+      "for are listed with the reason.\n"
+      "Columns of a table: op,dtype,shape,cores,npu_clock_mhz,metric,value,unit,stack,source,\n"
+      "conditions, and if wanted split (fit, check) and reason. Clock or cores of 0: not stated.\n"
       "Exit 4 for a damaged calibration or table.\n"
       "Example: npu-probe timing-report --details");
   sub->callback([o, &io] { timing_report(*o, io); });

@@ -48,6 +48,7 @@ struct Modelled {
   double mac_share = 0;               ///< of `seconds`, over all cores: arrays at work, 0 to 1
   std::uint64_t bytes = 0, macs = 0;  ///< all threads
   std::size_t tasks = 0, jobs = 0;    ///< all threads
+  unsigned streams = 1;  ///< networks: inferences that run side by side, each in `seconds`
 };
 
 /// The parts of a thread's time, largest first: "host 67 %, MAC array 16 %, ...".
@@ -56,13 +57,26 @@ std::string shares(const Modelled& modelled);
 Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Operating& clock,
                    const sim::Dispatch& dispatch);
 
-/// A convolution network by layers. nullopt: not in the table.
+/// What a layer does besides multiplying. A table of the DPU serves SiLU, sigmoid and the like.
+enum class Activation : std::uint8_t { none, clip, table };
+enum class LayerKind : std::uint8_t { conv, depthwise, pool, upsample };
+
+/// A layer of a convolution network; planes and windows are square.
 struct Layer {
   std::uint32_t size, in, out, kernel, stride;  ///< size: input height and width
-  bool depthwise;
+  LayerKind kind;
+  Activation activation;
+  bool residual;                    ///< adds another tensor of the output's shape
+  std::uint32_t kernel_height = 0;  ///< 0: as wide as high
+  std::uint32_t height() const { return kernel_height == 0 ? kernel : kernel_height; }
+  std::uint64_t macs() const;
 };
+/// The layers of a network by its name, with input size and width multiplier where the name says
+/// them: "MobileNetV1 224", "mobilenet_v2_0.35_96", "YOLOv5s 640". nullopt: not in the tables.
 std::optional<std::vector<Layer>> network_layers(std::string_view name);
-std::vector<sim::TaskWork> layer_tasks(const Layer& layer, const sim::Calibration& c);
+/// In int8 or fp16: what one of `cores` does that share the rows of the output.
+std::vector<sim::TaskWork> layer_tasks(const Layer& layer, sim::MacType type,
+                                       const sim::Calibration& c, unsigned cores = 1);
 
 /// Shapes of a decoder-only language model.
 struct LanguageModel {
@@ -72,5 +86,8 @@ struct LanguageModel {
   std::uint64_t weights() const;  ///< read per token: layers and output head
 };
 const LanguageModel* find_language_model(std::string_view text);
+/// For a model that is not in the table: the one nearest to the size in its name ("7B"), if any is
+/// near and the name is not that of another kind of model.
+const LanguageModel* similar_language_model(std::string_view text);
 
 }  // namespace npu::probe

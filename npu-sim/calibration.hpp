@@ -17,7 +17,7 @@ struct Calibration {
   double depthwise_int8 = 0, depthwise_fp16 = 0;
   double read_bytes_per_cycle = 0, write_bytes_per_cycle = 0;
   double feature_overlap = 0;
-  double dpu_bytes_per_cycle = 0, ppu_elements_per_cycle = 0;
+  double dpu_bytes_per_cycle = 0, table_elements_per_cycle = 0, ppu_elements_per_cycle = 0;
   double task_start_cycles = 0;
   double cbuf_banks = 0, cbuf_bank_bytes = 0;
   // memory, all cores together
@@ -29,10 +29,12 @@ struct Calibration {
   double vendor_job_us = 0;
   // the programs around the NPU whose speed was published
   double host_pack_ns = 0, host_pack_cold_ns = 0, host_read_ns = 0, host_read_fast_ns = 0;
-  double host_call_ms = 0;
+  double host_tall_ns = 0, host_call_ms = 0;
   double host_sync_bytes_per_second = 0, host_parallelism = 0;
   double mesa_invoke_ms = 0, mesa_element_ns = 0;
-  double vendor_invoke_ms = 0;
+  double vendor_invoke_ms = 0, vendor_share_us = 0;
+  double cpu_bytes_per_second = 0, cpu_layer_ms = 0, host_unpack_ns = 0;
+  double driver_timeout_ms = 0;
   double llm_layer_us = 0, llm_activation_ns = 0, llm_attention_flops = 0;
 };
 

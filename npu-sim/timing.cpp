@@ -152,6 +152,8 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
           : std::max(bits_of(work.type) / 8, static_cast<double>(work.output_bytes) /
                                                  static_cast<double>(work.output_elements));
   t.dpu = static_cast<double>(work.output_elements) * element / c.dpu_bytes_per_cycle;
+  if (work.table)
+    t.dpu = std::max(t.dpu, static_cast<double>(work.output_elements) / c.table_elements_per_cycle);
   t.ppu = static_cast<double>(work.pool_elements) / c.ppu_elements_per_cycle;
   if (work.pool_elements != 0) t.dpu = 0;
   t.write = static_cast<double>(work.output_bytes) / write;

@@ -40,6 +40,7 @@ struct TaskWork {
   std::uint64_t output_bytes = 0;
   std::uint64_t output_elements = 0;
   bool data_reuse = false, weight_reuse = false;
+  bool table = false;  ///< the DPU looks its results up (LUT)
 
   std::uint64_t pool_elements = 0;  ///< PPU: input elements times how often a window reads each
 

@@ -232,10 +232,7 @@ TEST(TimingReport, RowsThatTheModelCannotExpressSaySo) {
   row.shape = "large";
   EXPECT_THAT(why(row), HasSubstr("MxKxN"));
   row = gemm("fp16", "");
-  row.npu_clock_mhz = 0;
-  EXPECT_THAT(why(row), HasSubstr("clock"));
-  row = gemm("fp16", "");
-  row.cores = 0;
+  row.cores = 4;
   EXPECT_THAT(why(row), HasSubstr("cores"));
   row = gemm("fp16", "");
   row.unit = "W";
@@ -252,10 +249,90 @@ TEST(TimingReport, RowsThatTheModelCannotExpressSaySo) {
   row.shape = "Gemma-4-12B prefill 512";
   EXPECT_THAT(why(row), HasSubstr("quantising"));
   row.shape = "Gemma-4-12B decode";
-  EXPECT_THAT(why(row), HasSubstr("CPU"));
+  EXPECT_THAT(why(row), HasSubstr("GOP/s"));
+  row.shape = "Unheard-of-1B decode";
+  row.unit = "tok/s";
+  EXPECT_EQ(why(row), "");
+  row.shape = "Qwen3.5-9B decode";
+  EXPECT_THAT(why(row), HasSubstr("unknown language model"));
+  row.op = "network";
+  row.shape = "MyNet 224";
+  EXPECT_THAT(why(row), HasSubstr("unknown network"));
   row.op = "memcpy";
   row.stack = "cpu";
   EXPECT_THAT(why(row), HasSubstr("NPU"));
+}
+
+TEST(TimingReport, WhatARowLeavesOpenIsSaid) {
+  Measurement row = gemm("fp16", "resident");
+  EXPECT_EQ(predict(row, constants()).assumed, "");
+  row.npu_clock_mhz = 0;
+  row.cores = 0;
+  EXPECT_EQ(predict(row, constants()).assumed, "one core, 200 MHz");
+  row.stack = "RKNN";
+  EXPECT_THAT(predict(row, constants()).assumed, HasSubstr("1000 MHz"));
+  row.op = "llm";
+  row.shape = "Unheard-of-1B decode";
+  row.unit = "tok/s";
+  EXPECT_THAT(predict(row, constants()).assumed, HasSubstr("shapes of gemma-3-1b"));
+}
+
+// Rows of every kind, written as the public table writes them, none of which a constant was set on.
+TEST(TimingReport, RowsItHasNeverSeenGetAFigureOrAReason) {
+  const test::TempDir dir;
+  test::spill(dir / "m.csv",
+              "op,dtype,shape,cores,npu_clock_mhz,metric,value,unit,stack,source,conditions\n"
+              "gemm,bf16,1024x2048x2048 (MxKxN),3,600,throughput,400,GFLOP/s,rocket,x,resident\n"
+              "gemm,int16,256x1024x1024,1,600,latency,40,ms,rocket,x,\"four products, exact\"\n"
+              "matmul,FP16,1024^3,1,1000,latency,10,ms,rknn,x,one worker\n"
+              "network,int8,Inception V3 299,1,1000,rate,60,FPS,vendor,x,\n"
+              "network,uint8,SSDLite MobileDet,1,0,rate,30,fps,mesa,x,\n"
+              "network,int8,SomeNet,1,1000,rate,60,fps,vendor,x,\n"
+              "llm,w8a8,Qwen3-4B decode,3,1000,rate,6,tok/s,vendor,x,\n"
+              "llm,q8_0,Llama-3.2-3B prefill 512,3,600,rate,34,t/s,rocket,x,-ub 2048\n"
+              "whisper,f16,small encoder,3,600,latency,3.7,s,rocket,x,\n"
+              "submit,int8,8x64x16,1,600,latency,33.5,\u00b5s,rocket,x,interrupt on a big core\n"
+              "jobs,fp16,64-task jobs,2,200,rate,80,jobs/s,rocket,x,2 threads\n"
+              "pool,int8,56x56x64,1,600,latency,510,ms,rocket,x,stock kernel\n"
+              "pool,int8,56x56x64,1,1000,latency,100,us,vendor,x,kernel 2 stride 2\n"
+              "conv,int8,56x56x64x128 3x3,1,1000,latency,500,us,vendor,x,\n"
+              "depthwise,int8,112x112x64,1,600,latency,500,us,rocket,x,stride 2\n"
+              "add,int8,56x56x256,1,600,latency,500,us,rocket,x,\n"
+              "gemm,fp16,512x512x512,1,600,bytes moved,2,MB,rocket,x,\n"
+              "gemm,fp16,512x512x512,1,600,MAC utilisation,20,%,rocket,x,\n"
+              "memcpy,-,4 MiB,1,0,bandwidth,5.8,GB/s,rga,x,one copy\n"
+              "power,-,idle,1,0,power,2,W,rocket,x,\n");
+  const auto text = tool({"timing-report", dir / "m.csv"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("not modelled: unknown network"));
+  EXPECT_THAT(text.out, HasSubstr("not stated, taken as: 200 MHz"));
+  const auto json = tool({"timing-report", "--json", dir / "m.csv"}).json();
+  ASSERT_EQ(json["rows"].size(), 20u);
+  for (const auto& row : json["rows"]) {
+    const bool known = row["shape"] != "SomeNet" && row["op"] != "memcpy" && row["op"] != "power";
+    EXPECT_EQ(row["modelled"].is_null(), !known) << row.dump();
+    EXPECT_EQ(row.contains("inexpressible"), !known) << row.dump();
+  }
+  EXPECT_EQ(json["check"]["rows"], 20);
+  EXPECT_EQ(json["check"]["inexpressible"], 3);
+}
+
+TEST(TimingReport, CsvComesBackAsTheSameTable) {
+  const test::TempDir dir;
+  const auto first = tool({"timing-report", "--csv"});
+  ASSERT_EQ(first.status, 0) << first.err;
+  test::spill(dir / "m.csv", first.out);
+  const auto before = parse_measurements(default_measurements(), "built in");
+  const auto after = parse_measurements(first.out, "csv");
+  ASSERT_EQ(after.size(), before.size());
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    EXPECT_EQ(after[i].shape, before[i].shape);
+    EXPECT_EQ(after[i].conditions, before[i].conditions);
+    EXPECT_EQ(after[i].value, before[i].value);
+    EXPECT_EQ(after[i].split, before[i].split);
+  }
+  EXPECT_EQ(tool({"timing-report", "--csv", dir / "m.csv"}).out, first.out);
+  EXPECT_EQ(tool({"timing-report", "--csv", "--json"}).status, 2);
 }
 
 }  // namespace
