@@ -262,6 +262,7 @@ TaskRecord record_of(const FlyingConfig& c, const Quirks& quirks) {
   w.type = c.type == kInt8 ? MacType::int8 : c.element_bytes() == 4 ? MacType::fp32 : MacType::fp16;
   w.positions = std::uint64_t{c.width} * c.height;
   w.output_elements = w.positions * c.channels;
+  w.table = c.lut.active;
   record.transfers.push_back({Engine::mrdma, c.src, plane, 1, 0, groups, c.src_plane});
   if (c.ew.active && c.ew.source == FlyingEw::Source::per_pixel)
     record.transfers.push_back(
