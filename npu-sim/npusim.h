@@ -11,7 +11,7 @@
  * Functions return 0 or a positive answer, or a negative NPUSIM_ERR_...; npusim_last_error() then
  * says in a sentence what was wrong. No call aborts, and no exception leaves the library.
  *
- * Threads: every function may be called from any thread, and from the callbacks, except
+ * Threads: every function may be called from any thread, and from the callbacks but `trace`, except
  * npusim_destroy(), which must be the last call and must not come from a callback.
  *
  * Structures carry their size, so that later versions can add fields at the end: a caller sets
@@ -132,7 +132,8 @@ typedef struct npusim_options {
    * little after the fact; npusim_irq() gives the level of the moment. */
   void (*irq)(void* opaque, unsigned core, int level);
 
-  /* May be null. Costs time for every event when it is not. */
+  /* May be null. Costs time for every event when it is not. Must not call into the library, nor
+   * wait for a thread that does. */
   void (*trace)(void* opaque, const npusim_trace_event* event);
 
   /* May be null: "drop-interrupt@N", "delay@N:MS", "corrupt@N", "iommu-fault@N", each with an

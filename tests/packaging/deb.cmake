@@ -32,13 +32,19 @@ holds(rosenblatt
               "Depends: [^\n]*libc6[^\n]*libdrm2"
       FILES "\\./usr/bin/npu-probe\n" "\\./usr/share/doc/rosenblatt/copyright\n"
             "\\./usr/share/doc/rosenblatt/README.md\n")
+holds(libnpusim0
+      CONTROL "Package: libnpusim0\n" "Architecture: ${architecture}\n"
+              "Depends: [^\n]*libc6" "postinst" "shlibs"
+      FILES "/libnpusim\\.so\\.0 -> " "/libnpusim\\.so\\.${version}\n"
+            "\\./usr/share/doc/libnpusim0/copyright\n")
 holds(librosenblatt-dev
       CONTROL "Package: librosenblatt-dev\n" "Architecture: ${architecture}\n"
-              "Depends: [^\n]*libfmt-dev"
+              "Depends: [^\n]*libfmt-dev" "Depends: [^\n]*libnpusim0 \\(= ${version}\\)"
       FILES "/librosenblatt_regdb\\.a\n" "/librosenblatt_npu_sim\\.a\n"
             "/librosenblatt_npu_device\\.a\n" "/librosenblatt_microkernels\\.a\n"
             "/rosenblatt/regdb/registers\\.hpp\n" "/rosenblatt/npu-sim/chip\\.hpp\n"
-            "/rosenblatt-config\\.cmake\n")
+            "/rosenblatt-config\\.cmake\n" "\\./usr/include/npusim\\.h\n"
+            "/pkgconfig/npusim\\.pc\n" "/libnpusim\\.so -> libnpusim\\.so\\.0\n")
 
 # The binary inside must be for the architecture that the package names.
 execute_process(COMMAND ${dpkg_deb} -x ${scratch}/rosenblatt_${version}_${architecture}.deb

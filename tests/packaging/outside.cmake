@@ -8,7 +8,7 @@ endfunction()
 run(${CMAKE_COMMAND} --install ${build} --prefix ${scratch}/prefix)
 foreach(file bin/npu-probe share/doc/rosenblatt/copyright share/doc/rosenblatt/README.md
              include/rosenblatt/regdb/registers.hpp include/rosenblatt/npu-sim/chip.hpp
-             include/rosenblatt/npu-device/device.hpp)
+             include/rosenblatt/npu-device/device.hpp include/npusim.h)
   if(NOT EXISTS ${scratch}/prefix/${file})
     message(FATAL_ERROR "the installation has no ${file}")
   endif()
@@ -25,3 +25,17 @@ endif()
 run(${CMAKE_COMMAND} -S ${outside} -B ${scratch}/build ${options})
 run(${CMAKE_COMMAND} --build ${scratch}/build)
 run(${emulator} ${scratch}/build/outside)
+run(${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${scratch}/prefix/lib ${emulator}
+    ${scratch}/build/outside_c)
+
+# The same by pkg-config, as a project without CMake does.
+file(GLOB_RECURSE pc ${scratch}/prefix/npusim.pc)
+cmake_path(GET pc PARENT_PATH pc)
+find_program(PKG_CONFIG pkg-config REQUIRED)
+execute_process(COMMAND ${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${pc}
+                        ${PKG_CONFIG} --cflags --libs npusim
+                OUTPUT_VARIABLE options COMMAND_ERROR_IS_FATAL ANY)
+separate_arguments(options UNIX_COMMAND "${options}")
+run(${c_compiler} -std=c11 ${outside}/main.c -o ${scratch}/by_pkg_config ${options})
+run(${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${scratch}/prefix/lib ${emulator}
+    ${scratch}/by_pkg_config)
