@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "npu-sim/dpu.hpp"
 #include "npu-sim/fault.hpp"
@@ -72,24 +73,30 @@ void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weigh
       const std::size_t y = (first + i) / s.out_width, x = (first + i) % s.out_width;
       windows[i] = tile.bytes.data() + y * s.stride_y * row_bytes + x * s.stride_x * s.channels;
     }
-    const std::size_t stride = (panel_last - panel_first) * panel_width;
-    std::vector<std::int32_t> sums(count * stride);
+    // Not cleared: every sum is written before it is read.
+    const std::unique_ptr<std::int32_t[]> sums(new std::int32_t[count * panel_width]);
+    const auto store = [&](std::size_t panel) {
+      const auto channel = static_cast<std::uint32_t>(panel * panel_width);
+      dpu.store({first, count, channel, std::min(panel_width, s.kernels - channel), sums.get(),
+                 panel_width, ow_sums.empty() ? nullptr : ow_sums.data() + first, false});
+    };
     for (std::size_t panel = panel_first; panel < panel_last; ++panel) {
       const std::int8_t* packed = weights.packed.data() + panel * panel_bytes;
       const std::int32_t* init = weights.init.data() + panel * panel_width;
-      std::int32_t* acc = sums.data() + (panel - panel_first) * panel_width;
+      std::int32_t* acc = sums.get();
       if (!holes) {
         const MacWindows in{windows.data(), count, s.kernel_height,
                             std::size_t{s.kernel_width} * s.channels,
                             static_cast<std::ptrdiff_t>(s.dilation_y * row_bytes)};
-        mac_int8(in, packed, init, acc, stride);
+        mac_int8(in, packed, init, acc, panel_width);
+        store(panel);
         continue;
       }
       // One row of the kernel at a time; the sums of the rows before are the start of the next.
       std::vector<std::int32_t> part(count * panel_width);
       const std::vector<std::int32_t> zero(panel_width);
       for (std::size_t i = 0; i < count; ++i)
-        std::memcpy(acc + i * stride, init, panel_width * sizeof(std::int32_t));
+        std::memcpy(acc + i * panel_width, init, panel_width * sizeof(std::int32_t));
       std::vector<const std::uint8_t*> row_windows(count);
       for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky) {
         for (std::size_t i = 0; i < count; ++i)
@@ -100,16 +107,10 @@ void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weigh
                  zero.data(), part.data(), panel_width);
         for (std::size_t i = 0; i < count; ++i)
           for (std::size_t o = 0; o < panel_width; ++o)
-            acc[i * stride + o] += part[i * panel_width + o];
+            acc[i * panel_width + o] += part[i * panel_width + o];
       }
+      store(panel);
     }
-    const auto channel = static_cast<std::uint32_t>(panel_first * panel_width);
-    const auto channels = static_cast<std::uint32_t>(
-        std::min<std::size_t>(s.kernels, panel_last * panel_width) - channel);
-    for (std::size_t i = 0; i < count; ++i)
-      dpu.store(static_cast<std::uint32_t>((first + i) / s.out_width),
-                static_cast<std::uint32_t>((first + i) % s.out_width), channel, channels,
-                sums.data() + i * stride, ow_sums.empty() ? 0 : ow_sums[first + i], nullptr);
   });
 }
 
@@ -117,27 +118,26 @@ void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& w
                const Dpu& dpu, ThreadPool& pool) {
   const ConvShape& s = c.shape;
   const std::size_t row_bytes = std::size_t{tile.columns} * s.channels;
-  const std::uint8_t input_xor = mac_layout().input_xor;
+  const std::size_t taps = std::size_t{s.kernel_width} * s.kernel_height;
+  // Positions between two visits to the DPU: their sums stay in the first-level cache.
+  const std::size_t chunk = std::clamp<std::size_t>(4096 / s.channels, 1, s.out_width);
   pool.parallel_for(s.out_height, [&](std::size_t y) {
-    std::vector<std::int32_t> sums(s.channels), window(s.channels);
-    for (std::uint32_t x = 0; x < s.out_width; ++x) {
-      std::fill(sums.begin(), sums.end(), 0);
-      std::fill(window.begin(), window.end(), 0);
-      for (std::uint32_t ky = 0; ky < s.kernel_height; ++ky) {
-        for (std::uint32_t kx = 0; kx < s.kernel_width; ++kx) {
-          const std::uint8_t* in =
-              tile.bytes.data() + (y * s.stride_y + std::size_t{ky} * s.dilation_y) * row_bytes +
-              (std::size_t{x} * s.stride_x + std::size_t{kx} * s.dilation_x) * s.channels;
-          const std::int8_t* w =
-              weights.packed.data() + (std::size_t{ky} * s.kernel_width + kx) * s.channels;
-          for (std::uint32_t ch = 0; ch < s.channels; ++ch) {
-            const std::int32_t value = static_cast<std::int8_t>(in[ch] ^ input_xor);
-            sums[ch] += value * w[ch];
-            window[ch] += value;
-          }
-        }
+    std::vector<std::int32_t> sums(chunk * s.channels);
+    std::vector<std::int32_t> windows(dpu.needs_window_sum() ? sums.size() : 0);
+    std::vector<const std::uint8_t*> in(taps);
+    for (std::size_t first = 0; first < s.out_width; first += chunk) {
+      const std::size_t count = std::min<std::size_t>(chunk, s.out_width - first);
+      for (std::size_t i = 0; i < count; ++i) {
+        for (std::size_t tap = 0; tap < taps; ++tap)
+          in[tap] = tile.bytes.data() +
+                    (y * s.stride_y + tap / s.kernel_width * s.dilation_y) * row_bytes +
+                    ((first + i) * s.stride_x + tap % s.kernel_width * s.dilation_x) * s.channels;
+        mac_depthwise_int8(in.data(), weights.packed.data(), taps, s.channels,
+                           sums.data() + i * s.channels,
+                           windows.empty() ? nullptr : windows.data() + i * s.channels);
       }
-      dpu.store(static_cast<std::uint32_t>(y), x, 0, s.channels, sums.data(), 0, window.data());
+      dpu.store({y * s.out_width + first, count, 0, s.channels, sums.data(), s.channels,
+                 windows.empty() ? nullptr : windows.data(), true});
     }
   });
 }

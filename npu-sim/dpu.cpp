@@ -15,7 +15,7 @@
 namespace npu::sim {
 namespace {
 
-constexpr std::uint32_t kStrip = 16;  // channels that pass the stages together
+constexpr std::uint32_t kStrip = kDpuStrip;
 
 const std::byte* stream(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
                         std::vector<std::byte>& scratch, const char* where) {
@@ -73,6 +73,20 @@ Dpu::Dpu(const ConvConfig& config, const AddressSpace& space, const Quirks& quir
          !config.bn.relu && !config.ew.active && !config.ew.relu && config.out_cvt.scale == 1 &&
          config.out_cvt.shift == 0 && config.out_cvt.offset == 0 &&
          config.out_type == OutputType::int32;
+
+  if (is_float(config.shape.precision)) return;
+  lanes_ = integer_lanes(config, quirks, add_window_);
+  if (!lanes_) return;
+  const std::size_t whole = (channels + kStrip - 1) / kStrip * kStrip;
+  lane_alu_.resize(whole);
+  lane_mul_.resize(whole);
+  lane_ow_.resize(whole);
+  for (std::uint32_t c = 0; c < channels; ++c) {
+    const double alu = bs.alu_from_memory ? bias_[c] : bs.alu_operand;
+    if (bs.alu) lane_alu_[c] = bs.alu_minus ? -alu : alu;
+    if (bs.mul) lane_mul_[c] = bs.mul_from_memory ? mul_[c] : bs.mul_operand;
+    if (add_window_) lane_ow_[c] = bs.ow_from_memory ? ow_[c] : config.ow_op;
+  }
 }
 
 void Dpu::resolve_output(const AddressSpace& space) {
@@ -173,54 +187,146 @@ void Dpu::stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::u
                          : round_shift(v[i] * cvt.scale, cvt.shift, rule) + cvt.offset;
 }
 
-void Dpu::store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
-                std::uint32_t channels, const std::int32_t* sums, std::int32_t window_sum,
-                const std::int32_t* window_sums) const {
-  const std::uint32_t end = std::min(config_.out_channels, first_channel + channels);
-  for (std::uint32_t channel = first_channel; channel < end; channel += kStrip) {
-    const std::uint32_t count = std::min(kStrip, end - channel);
-    const std::int32_t* in = sums + (channel - first_channel);
+void Dpu::store(const SumBlock& block) const {
+  const ConvShape& s = config_.shape;
+  // Without gaps between the lines of the output and of the operand all positions are one run.
+  const std::uint64_t line = std::uint64_t{s.out_width} * 16;
+  const bool one_run =
+      config_.dst_line == line && (!config_.ew.active || config_.ew.line_stride == line);
+  for (std::size_t i = 0; i < block.count;) {
+    const std::size_t position = block.first_position + i;
+    const auto y = static_cast<std::uint32_t>(position / s.out_width);
+    const auto x = static_cast<std::uint32_t>(position % s.out_width);
+    const std::size_t run =
+        one_run ? block.count : std::min<std::size_t>(block.count - i, s.out_width - x);
+    store_run(block, i, run, y, x);
+    i += run;
+  }
+}
+
+// `count` positions of the block from `from` on, which lie side by side from (y, x) on.
+void Dpu::store_run(const SumBlock& block, std::size_t from, std::size_t count, std::uint32_t y,
+                    std::uint32_t x) const {
+  const std::uint32_t end = std::min(config_.out_channels, block.first_channel + block.channels);
+  for (std::uint32_t channel = block.first_channel; channel < end; channel += kStrip) {
+    const std::uint32_t live = std::min(kStrip, end - channel);
+    const std::size_t lane = channel - block.first_channel;
+    const std::int32_t* sums = block.sums + from * block.stride + lane;
     if (raw_) {
-      for (std::uint32_t i = 0; i < count; i += 4) {
-        std::int32_t four[4] = {};
-        std::memcpy(four, in + i, std::min(4u, count - i) * sizeof(std::int32_t));
-        put((channel + i) / 4, y, x, four);
+      for (std::uint32_t i = 0; i < live; i += 4) {
+        std::uint8_t* to = planes_[(channel + i) / 4];
+        if (to == nullptr) continue;
+        to += y * config_.dst_line + std::uint64_t{x} * 16;
+        const std::size_t bytes = std::min(4u, live - i) * sizeof(std::int32_t);
+        for (std::size_t p = 0; p < count; ++p) {
+          std::int32_t four[4] = {};
+          std::memcpy(four, sums + p * block.stride + i, bytes);
+          std::memcpy(to + p * 16, four, 16);
+        }
       }
       continue;
     }
-    std::int64_t v[kStrip] = {};
-    for (std::uint32_t i = 0; i < count; ++i) v[i] = in[i];
-    if (add_window_) {
-      for (std::uint32_t i = 0; i < count; ++i) {
-        const std::int64_t ow = config_.bs.ow_from_memory ? ow_[channel + i] : config_.ow_op;
-        v[i] += ow * (window_sums != nullptr ? window_sums[channel + i] : window_sum);
+    const std::size_t window_stride = block.window_per_channel ? block.stride : 1;
+    const std::int32_t* windows =
+        add_window_ ? block.windows + from * window_stride + (block.window_per_channel ? lane : 0)
+                    : nullptr;
+    if (!lanes_) {
+      for (std::size_t p = 0; p < count; ++p) {
+        const std::size_t at = x + p;
+        store_one(y + static_cast<std::uint32_t>(at / config_.shape.out_width),
+                  static_cast<std::uint32_t>(at % config_.shape.out_width), channel, live,
+                  sums + p * block.stride, add_window_ ? windows + p * window_stride : nullptr,
+                  block.window_per_channel);
+      }
+      continue;
+    }
+    IntegerStrip strip{count,
+                       sums,
+                       block.stride,
+                       windows,
+                       window_stride,
+                       block.window_per_channel,
+                       lane_ow_.data() + channel,
+                       lane_alu_.data() + channel,
+                       lane_mul_.data() + channel,
+                       nullptr};
+    if (config_.ew.active)
+      strip.operand = reinterpret_cast<const std::int8_t*>(operand(channel, y, x));
+    if (config_.out_type == OutputType::int8) {
+      std::uint8_t* to = planes_[channel / 16];
+      if (to == nullptr) continue;
+      to += y * config_.dst_line + std::uint64_t{x} * 16;
+      run_integer_lanes(*lanes_, strip, reinterpret_cast<std::int8_t*>(to));
+      // Elements of the last atom beyond the real channels are written as 0 (OFFSET_PEND).
+      if (live < kStrip)
+        for (std::size_t p = 0; p < count; ++p) std::memset(to + p * 16 + live, 0, kStrip - live);
+      continue;
+    }
+    std::int32_t values[8 * kStrip];
+    for (std::size_t p = 0; p < count; p += 8) {
+      const std::size_t n = std::min<std::size_t>(8, count - p);
+      IntegerStrip part = strip;
+      part.positions = n;
+      part.sums += p * block.stride;
+      if (add_window_) part.windows += p * window_stride;
+      if (part.operand != nullptr) part.operand += p * kStrip;
+      run_integer_lanes(*lanes_, part, values);
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t at = x + p + i;
+        put_integers(y + static_cast<std::uint32_t>(at / config_.shape.out_width),
+                     static_cast<std::uint32_t>(at % config_.shape.out_width), channel, live,
+                     values + i * kStrip);
       }
     }
-    stages(y, x, channel, count, v);
-    if (config_.out_type == OutputType::int8) {
-      // Elements of the last atom beyond the real channels are written as 0 (OFFSET_PEND).
-      std::int8_t out[kStrip] = {};
-      for (std::uint32_t i = 0; i < count; ++i) out[i] = saturate<std::int8_t>(v[i]);
-      put(channel / 16, y, x, out);
-    } else if (config_.out_type == OutputType::int16) {
-      for (std::uint32_t i = 0; i < count; i += 8) {
-        std::int16_t eight[8] = {};
-        for (std::uint32_t j = 0; j < std::min(8u, count - i); ++j)
-          eight[j] = saturate<std::int16_t>(v[i + j]);
-        put((channel + i) / 8, y, x, eight);
-      }
-    } else {
-      for (std::uint32_t i = 0; i < count; i += 4) {
-        std::int32_t four[4] = {};
-        for (std::uint32_t j = 0; j < std::min(4u, count - i); ++j) {
-          four[j] = saturate<std::int32_t>(v[i + j]);
-          if (config_.out_type == OutputType::fp32) {
-            const float value = static_cast<float>(four[j]);
-            std::memcpy(&four[j], &value, sizeof value);
-          }
+  }
+}
+
+// One position, one strip, value by value: what every configuration can fall back to.
+void Dpu::store_one(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+                    const std::int32_t* sums, const std::int32_t* windows,
+                    bool window_per_channel) const {
+  std::int64_t v[kStrip] = {};
+  for (std::uint32_t i = 0; i < count; ++i) {
+    v[i] = sums[i];
+    if (!add_window_) continue;
+    const std::int64_t ow = config_.bs.ow_from_memory ? ow_[channel + i] : config_.ow_op;
+    v[i] += ow * (window_per_channel ? windows[i] : *windows);
+  }
+  stages(y, x, channel, count, v);
+  std::int32_t values[kStrip] = {};
+  for (std::uint32_t i = 0; i < count; ++i)
+    values[i] = config_.out_type == OutputType::int8    ? saturate<std::int8_t>(v[i])
+                : config_.out_type == OutputType::int16 ? saturate<std::int16_t>(v[i])
+                                                        : saturate<std::int32_t>(v[i]);
+  put_integers(y, x, channel, count, values);
+}
+
+// Values within the range of the output type to their atoms; lanes beyond `count` are written as 0
+// (OFFSET_PEND).
+void Dpu::put_integers(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+                       const std::int32_t* v) const {
+  if (config_.out_type == OutputType::int8) {
+    std::int8_t out[kStrip] = {};
+    for (std::uint32_t i = 0; i < count; ++i) out[i] = static_cast<std::int8_t>(v[i]);
+    put(channel / 16, y, x, out);
+  } else if (config_.out_type == OutputType::int16) {
+    for (std::uint32_t i = 0; i < count; i += 8) {
+      std::int16_t eight[8] = {};
+      for (std::uint32_t j = 0; j < std::min(8u, count - i); ++j)
+        eight[j] = static_cast<std::int16_t>(v[i + j]);
+      put((channel + i) / 8, y, x, eight);
+    }
+  } else {
+    for (std::uint32_t i = 0; i < count; i += 4) {
+      std::int32_t four[4] = {};
+      for (std::uint32_t j = 0; j < std::min(4u, count - i); ++j) {
+        four[j] = v[i + j];
+        if (config_.out_type == OutputType::fp32) {
+          const float value = static_cast<float>(four[j]);
+          std::memcpy(&four[j], &value, sizeof value);
         }
-        put((channel + i) / 4, y, x, four);
       }
+      put((channel + i) / 4, y, x, four);
     }
   }
 }

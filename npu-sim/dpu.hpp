@@ -4,13 +4,27 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "npu-sim/address_space.hpp"
 #include "npu-sim/conv_config.hpp"
+#include "npu-sim/dpu_lanes.hpp"
 #include "npu-sim/quirks.hpp"
 
 namespace npu::sim {
+
+/// Sums of kernels for positions one after the other, in rows of the output.
+struct SumBlock {
+  std::size_t first_position, count;
+  std::uint32_t first_channel, channels;  ///< the first is a multiple of 16
+  const std::int32_t* sums;               ///< [position * stride + channel - first_channel]
+  std::size_t stride;                     ///< at least `channels`, made a multiple of 16
+  /// Sums of the input under the windows, if needs_window_sum(): laid out as `sums` (depthwise) or
+  /// one for each position (dense).
+  const std::int32_t* windows;
+  bool window_per_channel;
+};
 
 /// Operands and destination of one task, with every address resolved before the first write.
 class Dpu {
@@ -18,13 +32,9 @@ class Dpu {
   /// Throws TaskFault for operands or outputs outside the mapped buffers.
   Dpu(const ConvConfig& config, const AddressSpace& space, const Quirks& quirks);
 
-  /// Takes the sums of `channels` kernels from `first_channel` (a multiple of 16) on, for one
-  /// output position, through the stages and writes them. `window_sum` is the sum of the input
-  /// under the window (dense convolution) and `window_sums` one per channel (depthwise); used
-  /// only if needs_window_sum(). Thread safe for different positions or channel groups.
-  void store(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel, std::uint32_t channels,
-             const std::int32_t* sums, std::int32_t window_sum,
-             const std::int32_t* window_sums) const;
+  /// Takes integer sums through the stages and writes them. Thread safe for different positions
+  /// or channel groups.
+  void store(const SumBlock& block) const;
 
   /// The same for sums in floating point.
   void store_float(std::uint32_t y, std::uint32_t x, std::uint32_t first_channel,
@@ -35,6 +45,13 @@ class Dpu {
  private:
   void resolve_output(const AddressSpace& space);
   void resolve_operand(const AddressSpace& space);
+  void store_run(const SumBlock& block, std::size_t from, std::size_t count, std::uint32_t y,
+                 std::uint32_t x) const;
+  void store_one(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+                 const std::int32_t* sums, const std::int32_t* windows,
+                 bool window_per_channel) const;
+  void put_integers(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
+                    const std::int32_t* v) const;
   void float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
                     float* v) const;
   const std::uint8_t* operand(std::uint32_t channel, std::uint32_t y, std::uint32_t x) const;
@@ -50,10 +67,12 @@ class Dpu {
   const Quirks& quirks_;
   std::uint32_t atom_channels_;  // of an output atom
   bool add_window_ = false;
-  bool raw_ = false;                           // no stage does anything
-  std::vector<std::int32_t> bias_, mul_, ow_;  // per channel
-  std::vector<std::uint8_t*> planes_;          // of the output
-  std::vector<const std::uint8_t*> operand_;   // planes of the EW operand
+  bool raw_ = false;                                   // no stage does anything
+  std::vector<std::int32_t> bias_, mul_, ow_;          // per channel
+  std::optional<IntegerLanes> lanes_;                  // the stages for vectors of channels
+  std::vector<double> lane_alu_, lane_mul_, lane_ow_;  // per channel, whole strips
+  std::vector<std::uint8_t*> planes_;                  // of the output
+  std::vector<const std::uint8_t*> operand_;           // planes of the EW operand
 };
 
 }  // namespace npu::sim

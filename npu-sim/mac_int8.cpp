@@ -72,6 +72,35 @@ void mac(const MacWindows& in, const std::int8_t* panel, const std::int32_t* ini
   for (; p < in.count; ++p) tile<1>(in, p, panel, init, acc, acc_stride);
 }
 
+template <bool kWindows>
+HWY_INLINE void depthwise_loop(const std::uint8_t* const* in, const std::int8_t* w,
+                               std::size_t taps, std::size_t channels, std::int32_t* sums,
+                               std::int32_t* windows) {
+  const hn::CappedTag<std::int32_t, 16> d;
+  const hn::Rebind<std::int8_t, decltype(d)> d8;
+  const auto flip = hn::Set(d8, static_cast<std::int8_t>(kInputXor));
+  for (std::size_t c = 0; c < channels; c += hn::Lanes(d)) {
+    auto sum = hn::Zero(d), window = hn::Zero(d);
+    for (std::size_t tap = 0; tap < taps; ++tap) {
+      const auto* at = reinterpret_cast<const std::int8_t*>(in[tap] + c);
+      const auto value = hn::PromoteTo(d, hn::Xor(hn::LoadU(d8, at), flip));
+      const auto weight = hn::PromoteTo(d, hn::LoadU(d8, w + tap * channels + c));
+      sum = hn::Add(sum, hn::Mul(value, weight));
+      if (kWindows) window = hn::Add(window, value);
+    }
+    hn::StoreU(sum, d, sums + c);
+    if (kWindows) hn::StoreU(window, d, windows + c);
+  }
+}
+
+void depthwise(const std::uint8_t* const* in, const std::int8_t* w, std::size_t taps,
+               std::size_t channels, std::int32_t* sums, std::int32_t* windows) {
+  if (windows != nullptr)
+    depthwise_loop<true>(in, w, taps, channels, sums, windows);
+  else
+    depthwise_loop<false>(in, w, taps, channels, sums, windows);
+}
+
 // A panel is a multiple of 16 kernels, because the DPU takes sums by whole output atoms.
 MacLayout layout() { return {static_cast<std::uint32_t>(kVectors * hn::Lanes(D32())), kInputXor}; }
 
@@ -82,6 +111,7 @@ HWY_AFTER_NAMESPACE();
 namespace npu::sim {
 namespace {
 HWY_EXPORT(mac);
+HWY_EXPORT(depthwise);
 HWY_EXPORT(layout);
 }  // namespace
 
@@ -93,6 +123,11 @@ MacLayout mac_layout() {
 void mac_int8(const MacWindows& in, const std::int8_t* panel, const std::int32_t* init,
               std::int32_t* acc, std::size_t acc_stride) {
   HWY_DYNAMIC_DISPATCH(mac)(in, panel, init, acc, acc_stride);
+}
+
+void mac_depthwise_int8(const std::uint8_t* const* in, const std::int8_t* w, std::size_t taps,
+                        std::size_t channels, std::int32_t* sums, std::int32_t* windows) {
+  HWY_DYNAMIC_DISPATCH(depthwise)(in, w, taps, channels, sums, windows);
 }
 
 }  // namespace npu::sim

@@ -29,4 +29,10 @@ struct MacWindows {
 void mac_int8(const MacWindows& in, const std::int8_t* panel, const std::int32_t* init,
               std::int32_t* acc, std::size_t acc_stride);
 
+/// One window of a depthwise convolution: sums[c] = sum over taps of in[tap][c] * w[tap][c], and
+/// the sums of the inputs alone if `windows` is not null. `in` is stored xor input_xor; `w` is
+/// [tap][channel]; `channels` is a multiple of 16.
+void mac_depthwise_int8(const std::uint8_t* const* in, const std::int8_t* w, std::size_t taps,
+                        std::size_t channels, std::int32_t* sums, std::int32_t* windows);
+
 }  // namespace npu::sim
