@@ -6,8 +6,10 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 
 #include "npu-sim/chip.hpp"
@@ -23,26 +25,32 @@ struct npusim {
       : options(asked), observer(make_observer()), chip(chip_options()) {
     if (options.dma_read == nullptr) space = std::make_shared<sim::AddressSpace>();
     for (unsigned core = 0; core < chip.cores(); ++core) {
-      sim::CorePortOptions port;
-      port.core = core;
-      port.mode = static_cast<sim::StartMode>(options.mode);
-      if (space) {
-        chip.attach(core, space);
-      } else {
-        port.memory = {[this](std::uint64_t address, void* data, std::size_t bytes) {
-                         return options.dma_read(options.opaque, address, data, bytes) == 0;
-                       },
-                       [this](std::uint64_t address, const void* data, std::size_t bytes) {
-                         return options.dma_write(options.opaque, address, data, bytes) == 0;
-                       }};
-      }
-      if (options.irq != nullptr || options.trace != nullptr)
-        port.irq = [this, core](bool level) {
-          if (observer) observer->interrupt(core, level);
-          if (options.irq != nullptr) options.irq(options.opaque, core, level);
-        };
-      ports.emplace_back(chip, std::move(port));
+      if (space) chip.attach(core, space);
+      ports.emplace_back(chip,
+                         sim::CorePortOptions{.core = core,
+                                              .mode = static_cast<sim::StartMode>(options.mode),
+                                              .memory = physical_memory(),
+                                              .irq = irq_callback(core)});
     }
+  }
+
+  std::optional<sim::PhysicalMemory> physical_memory() const {
+    if (options.dma_read == nullptr) return std::nullopt;
+    return sim::PhysicalMemory{[this](std::uint64_t address, void* data, std::size_t bytes) {
+                                 return options.dma_read(options.opaque, address, data, bytes) == 0;
+                               },
+                               [this](std::uint64_t address, const void* data, std::size_t bytes) {
+                                 return options.dma_write(options.opaque, address, data, bytes) ==
+                                        0;
+                               }};
+  }
+
+  std::function<void(bool)> irq_callback(unsigned core) const {
+    if (options.irq == nullptr && options.trace == nullptr) return {};
+    return [this, core](bool level) {
+      if (observer) observer->interrupt(core, level);
+      if (options.irq != nullptr) options.irq(options.opaque, core, level);
+    };
   }
 
   std::shared_ptr<sim::NpusimObserver> make_observer() const {
