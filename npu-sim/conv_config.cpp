@@ -5,10 +5,7 @@
 
 #include <fmt/format.h>
 
-#include <bit>
-
 #include "npu-sim/fault.hpp"
-#include "npu-sim/float_types.hpp"
 #include "npu-sim/known_bits.hpp"
 #include "regdb/registers.hpp"
 
@@ -21,35 +18,22 @@ using rd::Block;
 constexpr std::uint32_t kAll = 0xFFFFFFFF;
 
 constexpr KnownBits kCna[] = {
-    {rd::cna::OPERATION_ENABLE::offset, kAll},
-    {rd::cna::CONV_CON1::offset, 0x6000F3FF},  // all but DECONV
+    {rd::cna::OPERATION_ENABLE::offset, kAll}, {rd::cna::CONV_CON1::offset, 0x6001F3FF},
     {rd::cna::CONV_CON2::offset, 0x00003FF0},  // FEATURE_GRAINS: timing only
-    {rd::cna::CONV_CON3::offset, 0x03FF003F},  // strides and dilation, not NN_MODE, DECONV
-    {rd::cna::DATA_SIZE0::offset, kAll},
-    {rd::cna::DATA_SIZE1::offset, kAll},
-    {rd::cna::DATA_SIZE2::offset, kAll},
-    {rd::cna::DATA_SIZE3::offset, 0x003FFFFF},
-    {rd::cna::WEIGHT_SIZE0::offset, kAll},
-    {rd::cna::WEIGHT_SIZE1::offset, kAll},
-    {rd::cna::WEIGHT_SIZE2::offset, kAll},
-    {rd::cna::CBUF_CON0::offset, 0x000030FF},  // not FC_DATA_BANK: it corrupts the result
-    {rd::cna::CBUF_CON1::offset, kAll},
-    {rd::cna::CVT_CON0::offset, kAll},
-    {rd::cna::CVT_CON1::offset, kAll},
-    {rd::cna::CVT_CON2::offset, kAll},
-    {rd::cna::CVT_CON3::offset, kAll},
-    {rd::cna::CVT_CON4::offset, kAll},
-    {rd::cna::PAD_CON0::offset, kAll},
-    {rd::cna::FEATURE_DATA_ADDR::offset, kAll},
+    {rd::cna::CONV_CON3::offset, 0x03FF3F3F},  // not NN_MODE
+    {rd::cna::DATA_SIZE0::offset, kAll},       {rd::cna::DATA_SIZE1::offset, kAll},
+    {rd::cna::DATA_SIZE2::offset, kAll},       {rd::cna::DATA_SIZE3::offset, 0x003FFFFF},
+    {rd::cna::WEIGHT_SIZE0::offset, kAll},     {rd::cna::WEIGHT_SIZE1::offset, kAll},
+    {rd::cna::WEIGHT_SIZE2::offset, kAll},     {rd::cna::CBUF_CON0::offset, 0x000037FF},
+    {rd::cna::CBUF_CON1::offset, kAll},        {rd::cna::CVT_CON0::offset, kAll},
+    {rd::cna::CVT_CON1::offset, kAll},         {rd::cna::CVT_CON2::offset, kAll},
+    {rd::cna::CVT_CON3::offset, kAll},         {rd::cna::CVT_CON4::offset, kAll},
+    {rd::cna::PAD_CON0::offset, kAll},         {rd::cna::FEATURE_DATA_ADDR::offset, kAll},
     {rd::cna::DMA_CON0::offset, kAll},  // burst lengths: timing only
-    {rd::cna::DMA_CON1::offset, kAll},
-    {rd::cna::DMA_CON2::offset, kAll},
-    {rd::cna::FC_DATA_SIZE0::offset, kAll},
-    {rd::cna::FC_DATA_SIZE1::offset, kAll},
-    {rd::cna::CLK_GATE::offset, kAll},
-    {rd::cna::DCOMP_ADDR0::offset, kAll},
-    {rd::cna::CVT_CON5::offset, kAll},
-    {rd::cna::PAD_CON1::offset, kAll},
+    {rd::cna::DMA_CON1::offset, kAll},         {rd::cna::DMA_CON2::offset, kAll},
+    {rd::cna::FC_DATA_SIZE0::offset, kAll},    {rd::cna::FC_DATA_SIZE1::offset, kAll},
+    {rd::cna::CLK_GATE::offset, kAll},         {rd::cna::DCOMP_ADDR0::offset, kAll},
+    {rd::cna::CVT_CON5::offset, kAll},         {rd::cna::PAD_CON1::offset, kAll},
 };
 
 constexpr KnownBits kCore[] = {
@@ -62,22 +46,22 @@ constexpr KnownBits kCore[] = {
 constexpr KnownBits kDpu[] = {
     {rd::dpu::OPERATION_ENABLE::offset, kAll},
     {rd::dpu::FEATURE_MODE_CFG::offset, 0x000001FF},  // not FLYING's companions TP, RGP, NONALIGN
-    {rd::dpu::DATA_FORMAT::offset, 0xFC0003F7},       // not MC_SURF_OUT, BN and EW negative shifts
+    {rd::dpu::DATA_FORMAT::offset, 0xFC00FFF7},       // not MC_SURF_OUT and EW negative shift
     {rd::dpu::DST_BASE_ADDR::offset, kAll},
     {rd::dpu::DST_SURF_STRIDE::offset, kAll},
     {rd::dpu::DATA_CUBE_WIDTH::offset, kAll},
     {rd::dpu::DATA_CUBE_HEIGHT::offset, 0x00001FFF},
     {rd::dpu::DATA_CUBE_NOTCH_ADDR::offset, kAll},
     {rd::dpu::DATA_CUBE_CHANNEL::offset, kAll},
-    {rd::dpu::BS_CFG::offset, 0x000F01D3},  // not PRELU
+    {rd::dpu::BS_CFG::offset, 0x000F01F3},
     {rd::dpu::BS_ALU_CFG::offset, kAll},
     {rd::dpu::BS_MUL_CFG::offset, 0xFFFF3F01},  // not TRUNCATE_SRC
     {rd::dpu::BS_RELUX_CMP_VALUE::offset, kAll},
-    {rd::dpu::BS_OW_CFG::offset, 0x000007FF},  // SIZE_E, OD_BYPASS, OW_SRC
+    {rd::dpu::BS_OW_CFG::offset, 0x080007FF},  // TP_ORG_EN, SIZE_E, OD_BYPASS, OW_SRC
     {rd::dpu::BS_OW_OP::offset, kAll},
-    {rd::dpu::WDMA_SIZE_0::offset, 0x00001FFF},
+    {rd::dpu::WDMA_SIZE_0::offset, 0x08001FFF},  // not SIZE_C
     {rd::dpu::WDMA_SIZE_1::offset, kAll},
-    {rd::dpu::BN_CFG::offset, 0x000F01D3},
+    {rd::dpu::BN_CFG::offset, 0x000F01F3},
     {rd::dpu::BN_ALU_CFG::offset, kAll},
     {rd::dpu::BN_MUL_CFG::offset, kAll},
     {rd::dpu::BN_RELUX_CMP_VALUE::offset, kAll},
@@ -100,6 +84,7 @@ constexpr KnownBits kRdma[] = {
     {rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset, kAll},
     {rd::dpu_rdma::RDMA_BRDMA_CFG::offset, kAll},
     {rd::dpu_rdma::RDMA_BS_BASE_ADDR::offset, kAll},
+    {rd::dpu_rdma::RDMA_NRDMA_CFG::offset, kAll},
     {rd::dpu_rdma::RDMA_BN_BASE_ADDR::offset, kAll},
     {rd::dpu_rdma::RDMA_ERDMA_CFG::offset, kAll},
     {rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset, kAll},
@@ -123,11 +108,12 @@ constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt32 = 4,
 Precision mac_precision(std::uint32_t code, const char* where) {
   switch (code) {
     case kInt8: return Precision::int8;
+    case kInt16: return Precision::int16;
     case kFp16: return Precision::fp16;
     case kBf16: return Precision::bf16;
     case kInt4: return Precision::int4;
     case kTf32: return Precision::tf32;
-    default: not_modelled(where, code);  // int16: sources contradict each other [compute.md 2.5]
+    default: not_modelled(where, code);
   }
 }
 
@@ -136,6 +122,7 @@ std::uint32_t dpu_code(Precision p) {
   switch (p) {
     case Precision::int8: return kInt8;
     case Precision::int4: return kInt4;
+    case Precision::int16: return kInt16;
     case Precision::fp16: return kFp16;
     case Precision::bf16: return kBf16;
     case Precision::tf32: return kFp32;
@@ -147,7 +134,14 @@ std::uint32_t dpu_code(Precision p) {
 
 namespace {
 
-void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+// DECONV puts the input on a grid this wide; the field holds the step less one, and only powers of
+// two are live [notes conv-transpose, HW sweep].
+std::uint32_t spread(std::uint32_t field) {
+  return field == 1 || field == 3 || field == 7 ? field + 1 : 1;
+}
+
+void read_cna(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quirks,
+              ConvConfig& c) {
   const auto con1 = rd::cna::CONV_CON1::decode(r.cna(rd::cna::CONV_CON1::offset));
   const auto con3 = rd::cna::CONV_CON3::decode(r.cna(rd::cna::CONV_CON3::offset));
   const auto size0 = rd::cna::DATA_SIZE0::decode(r.cna(rd::cna::DATA_SIZE0::offset));
@@ -175,6 +169,8 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   s.stride_y = con3.conv_y_stride;
   s.dilation_x = con3.atrous_x_dilation;
   s.dilation_y = con3.atrous_y_dilation;
+  s.spread_x = con1.deconv ? spread(con3.deconv_x_stride) : 1;
+  s.spread_y = con1.deconv ? spread(con3.deconv_y_stride) : 1;
   s.pad_left = pad.pad_left;
   s.pad_top = pad.pad_top;
   s.pad_value = r.cna(rd::cna::PAD_CON1::offset);
@@ -197,6 +193,14 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   c.weights = std::uint64_t{dma_base} + r.cna(rd::cna::DCOMP_ADDR0::offset);
   c.weight_bytes =
       std::uint64_t{s.kernel_width} * s.kernel_height * s.channels * s.kernels * layout.bits / 8;
+  // A depthwise cube may be filled up to a whole group of channels [userspace, HW].
+  if (s.depthwise) {
+    const std::uint64_t whole = std::uint64_t{s.kernel_width} * s.kernel_height *
+                                ((s.channels + layout.depthwise_group - 1) /
+                                 layout.depthwise_group * layout.depthwise_group) *
+                                layout.bits / 8;
+    if (r.cna(rd::cna::WEIGHT_SIZE0::offset) == whole) c.weight_bytes = whole;
+  }
   if (c.weight_bytes != r.cna(rd::cna::WEIGHT_SIZE0::offset))
     bad_program("CNA.WEIGHT_SIZE0",
                 fmt::format("{} bytes, but {} kernels of {}x{}x{} are {}",
@@ -207,6 +211,7 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
 
   FeatureSource& f = c.feature;
   f = {};
+  f.bank_offset = quirks.fc_data_bank_shifts_features ? cbuf.fc_data_bank : 0;
   f.address = std::uint64_t{dma_base} + r.cna(rd::cna::FEATURE_DATA_ADDR::offset);
   const std::int64_t line = rd::cna::DMA_CON1::decode(r.cna(rd::cna::DMA_CON1::offset)).line_stride;
   const std::int64_t surface =
@@ -254,12 +259,14 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   }
 }
 
-void read_core(const BlockRegisters& r, ConvConfig& c) {
+void read_core(const BlockRegisters& r, const Quirks& quirks, ConvConfig& c) {
   const auto misc = rd::core::MISC_CFG::decode(r.core(rd::core::MISC_CFG::offset));
   const auto out0 = rd::core::DATAOUT_SIZE_0::decode(r.core(rd::core::DATAOUT_SIZE_0::offset));
   const auto clip = rd::core::CLIP_TRUNCATE::decode(r.core(rd::core::CLIP_TRUNCATE::offset));
   const auto size2 = rd::cna::DATA_SIZE2::decode(r.cna(rd::cna::DATA_SIZE2::offset));
   const auto size3 = rd::cna::DATA_SIZE3::decode(r.cna(rd::cna::DATA_SIZE3::offset));
+  if (quirks.mac_gating_bit_24 && (r.core(rd::core::MAC_GATING::offset) & 1u << 24) == 0)
+    hang("CORE.MAC_GATING.slcg_op_en", "bit 24 is clear (quirk mac_gating_bit_24)");
   if (mac_precision(misc.proc_precision, "CORE.MISC_CFG.proc_precision") != c.shape.precision)
     bad_program("CORE.MISC_CFG.proc_precision", "contradicts CNA.CONV_CON1.in_precision");
   if (misc.dw_en != c.shape.depthwise)
@@ -288,6 +295,11 @@ void read_core(const BlockRegisters& r, ConvConfig& c) {
     c.add_ow = false;
     return;
   }
+  if (c.shape.precision == Precision::int16) {
+    require(c.truncate == 0, "CORE.CLIP_TRUNCATE.clip_truncate", c.truncate);
+    require(!c.add_ow || c.ow_op == 0, "DPU.BS_OW_OP.ow_op", c.ow_op & 0xFFFF);
+    c.add_ow = false;
+  }
   if (!misc.qd_en && !ow.od_bypass) require(c.ow_op == 0, "DPU.BS_OW_OP.ow_op", c.ow_op & 0xFFFF);
 }
 
@@ -309,8 +321,13 @@ void read_bs(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
       bs.alu_operand = static_cast<std::int32_t>(r.dpu(rd::dpu::BS_ALU_CFG::offset));
     }
     bs.mul = !cfg.bs_mul_bypass;
+    bs.prelu = cfg.bs_mul_prelu;
     if (bs.mul) {
-      require(!is_float(c.shape.precision), "DPU.BS_CFG.bs_mul_bypass", 0);
+      if (is_float(c.shape.precision)) {
+        require(!mul.bs_mul_src, "DPU.BS_MUL_CFG.bs_mul_src", 1);
+        require(mul.bs_mul_shift_value == 0, "DPU.BS_MUL_CFG.bs_mul_shift_value",
+                mul.bs_mul_shift_value);
+      }
       bs.mul_from_memory = mul.bs_mul_src;
       bs.mul_operand = static_cast<std::int16_t>(mul.bs_mul_operand);
       bs.mul_shift = mul.bs_mul_shift_value;
@@ -339,6 +356,7 @@ void read_bs(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
 
 void read_bn(const BlockRegisters& r, ConvConfig& c) {
   const auto cfg = rd::dpu::BN_CFG::decode(r.dpu(rd::dpu::BN_CFG::offset));
+  const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
   BnStage& bn = c.bn;
   bn = {};
   if (cfg.bn_bypass) return;
@@ -347,24 +365,31 @@ void read_bn(const BlockRegisters& r, ConvConfig& c) {
   bn.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::BN_RELUX_CMP_VALUE::offset));
   bn.mul = !cfg.bn_mul_bypass;
   bn.alu = !cfg.bn_alu_bypass;
-  const bool floating = is_float(c.shape.precision);
+  bn.prelu = cfg.bn_mul_prelu;
   const auto mul = rd::dpu::BN_MUL_CFG::decode(r.dpu(rd::dpu::BN_MUL_CFG::offset));
+  // The one program with operands of BN from memory that was tried never ended
+  // [notes out-cvt-converter, HW: NRDMA_DATA_USE 7, ALU and multiplier].
+  if (bn.mul && mul.bn_mul_src && bn.alu && cfg.bn_alu_src)
+    hang("DPU.BN_MUL_CFG.bn_mul_src", "BN waits for operands from memory");
   if (bn.mul) {
-    require(floating, "DPU.BN_CFG.bn_mul_bypass", 0);
     require(mul.bn_mul_src == 0, "DPU.BN_MUL_CFG.bn_mul_src", 1);
-    require(mul.bn_mul_shift_value == 0, "DPU.BN_MUL_CFG.bn_mul_shift_value",
-            mul.bn_mul_shift_value);
-    bn.mul_operand = fp16_to_float(static_cast<std::uint16_t>(mul.bn_mul_operand));
+    require(!mul.bn_truncate_src, "DPU.BN_MUL_CFG.bn_truncate_src", 1);
+    bn.mul_operand = static_cast<std::uint16_t>(mul.bn_mul_operand);
+    bn.mul_shift = mul.bn_mul_shift_value;
+    bn.mul_shift_negative = format.bn_mul_shift_value_neg;
+    if (is_float(c.shape.precision))
+      require(bn.mul_shift == 0, "DPU.BN_MUL_CFG.bn_mul_shift_value", bn.mul_shift);
   }
   if (bn.alu) {
-    require(floating, "DPU.BN_CFG.bn_alu_bypass", 0);
-    require(cfg.bn_alu_algo == 2, "DPU.BN_CFG.bn_alu_algo", cfg.bn_alu_algo);
+    require(cfg.bn_alu_algo == 2 || cfg.bn_alu_algo == 4, "DPU.BN_CFG.bn_alu_algo",
+            cfg.bn_alu_algo);
+    bn.alu_minus = cfg.bn_alu_algo == 4;
     require(cfg.bn_alu_src == 0, "DPU.BN_CFG.bn_alu_src", 1);
-    bn.alu_operand = std::bit_cast<float>(r.dpu(rd::dpu::BN_ALU_CFG::offset));
+    bn.alu_operand = r.dpu(rd::dpu::BN_ALU_CFG::offset);
   }
 }
 
-void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
+void read_ew(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quirks, ConvConfig& c) {
   const auto cfg = rd::dpu::EW_CFG::decode(r.dpu(rd::dpu::EW_CFG::offset));
   EwStage& ew = c.ew;
   ew = {};
@@ -431,16 +456,39 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, ConvConfig& c) {
   ew.half_up = cfg.ew_cvt_round;
 
   // COMB_USE 5: the main reader fetches the even planes from SRC_BASE, ERDMA the odd ones from
-  // EW_BASE; each skips a plane by its notch [TRM; inferred from Mesa's addresses]. Mesa's notch
-  // has a floor of 12 atoms; for smaller planes boards are said to mis-stride [notes, HW], but
-  // the rule is not known, so the model takes the plane pitch that the two bases show.
+  // EW_BASE; each skips its notch after a plane of W * H atoms [TRM; inferred from Mesa's
+  // addresses, where a row slice of an operand has a longer notch].
   const std::uint64_t src = r.rdma(rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset);
   const std::uint64_t odd = r.rdma(rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset);
   if (odd <= src) not_modelled("DPU_RDMA.RDMA_EW_BASE_ADDR.ew_base_addr", odd);
   ew.even_planes = dma_base + src;
   ew.odd_planes = dma_base + odd;
   ew.even_step = ew.odd_step = 2 * (odd - src);
+  if (quirks.ew_operand_notch) {
+    const std::uint64_t plane = std::uint64_t{c.shape.out_width} * c.shape.out_height * 16;
+    ew.even_step = plane + (r.rdma(rd::dpu_rdma::RDMA_SURF_NOTCH::offset) & ~0xFu);
+    ew.odd_step = plane + (r.rdma(rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset) & ~0xFu);
+  }
   ew.line_stride = std::uint64_t{c.shape.out_width} * 16;
+}
+
+// TP_ORG_EN: int16 elements in an order of their own. What boards showed [notes
+// output-transpose-int16, HW]: exact for up to 32 kernels with SIZE_E 7; with 16 kernels the task
+// hangs after it wrote everything.
+void read_transposed(const BlockRegisters& r, ConvConfig& c) {
+  const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+  const auto wdma = rd::dpu::WDMA_SIZE_0::decode(r.dpu(rd::dpu::WDMA_SIZE_0::offset));
+  require(c.shape.precision == Precision::int16, "DPU.BS_OW_CFG.tp_org_en", 1);
+  require(wdma.tp_precision, "DPU.WDMA_SIZE_0.tp_precision", 0);
+  require(ow.size_e_0 == 7 && ow.size_e_1 == 7 && ow.size_e_2 == 7, "DPU.BS_OW_CFG.size_e_0",
+          ow.size_e_0);
+  require(c.shape.out_width == 1, "DPU.DATA_CUBE_WIDTH.width", c.shape.out_width);
+  require(c.out_channels <= 32 && c.out_channels % 16 == 0, "DPU.DATA_CUBE_CHANNEL.orig_channel",
+          c.out_channels);
+  c.transposed = true;
+  if (c.out_channels == 16)
+    c.late_hang = {"DPU.DATA_CUBE_CHANNEL.channel",
+                   "the transposed writer does not end with 16 kernels", false};
 }
 
 void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quirks,
@@ -462,31 +510,36 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
     bad_program("DPU.FEATURE_MODE_CFG.conv_mode", "contradicts CNA.CONV_CON1.conv_mode");
   const Precision precision = c.shape.precision;
   const bool floating = is_float(precision);
-  require(format.in_precision == dpu_code(precision), "DPU.DATA_FORMAT.in_precision",
+  const bool nothing = quirks.dpu_code_7_writes_nothing && format.in_precision == kTf32;
+  require(nothing || format.in_precision == dpu_code(precision), "DPU.DATA_FORMAT.in_precision",
           format.in_precision);
-  require(format.proc_precision == dpu_code(precision), "DPU.DATA_FORMAT.proc_precision",
+  require(nothing || format.proc_precision == dpu_code(precision), "DPU.DATA_FORMAT.proc_precision",
           format.proc_precision);
-  switch (format.out_precision) {
+  switch (nothing ? kFp32 : format.out_precision) {
     case kInt8:
       c.out_type = OutputType::int8;
       require(precision == Precision::int8, "DPU.DATA_FORMAT.out_precision", format.out_precision);
       break;
     case kInt16:
+      require(precision != Precision::int16, "DPU.DATA_FORMAT.out_precision", format.out_precision);
       if (precision != Precision::int4)
         hang("DPU.DATA_FORMAT.out_precision", "int16 output of an int8 convolution [wid]");
       c.out_type = OutputType::int16;
       break;
     case kInt32:
       c.out_type = OutputType::int32;
-      require(precision == Precision::int8, "DPU.DATA_FORMAT.out_precision", format.out_precision);
+      require(precision == Precision::int8 || precision == Precision::int16,
+              "DPU.DATA_FORMAT.out_precision", format.out_precision);
       break;
     case kFp16:
-      c.out_type = OutputType::fp16;
-      require(floating && scale.fp32tofp16_en, "DPU.DATA_FORMAT.out_precision",
-              format.out_precision);
+      c.out_type = OutputType::fp16;  // of int8: a cast too [userspace int8 dequant gate, HW]
+      require((floating || precision == Precision::int8) && scale.fp32tofp16_en,
+              "DPU.DATA_FORMAT.out_precision", format.out_precision);
       break;
     case kFp32:
       c.out_type = OutputType::fp32;  // of int8: exact cast of the sum [notes, HW]
+      require(precision != Precision::int16 || nothing, "DPU.DATA_FORMAT.out_precision",
+              format.out_precision);
       require(!scale.fp32tofp16_en, "DPU.OUT_CVT_SCALE.fp32tofp16_en", 1);
       break;
     default: not_modelled("DPU.DATA_FORMAT.out_precision", format.out_precision);
@@ -526,17 +579,31 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
   const std::uint32_t group = c.shape.depthwise ? layout.depthwise_group : layout.kernel_group;
   c.group_planes = group * bytes_of(c.out_type) / 16;
   c.dst_group = r.dpu(rd::dpu::SURFACE_ADD::offset) & ~0xFu;
-  c.written_planes = c.group_planes;
-  if (quirks.size_e_counts_surfaces) {
-    const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+  c.written_planes = nothing ? 0 : c.group_planes;
+  c.whole_groups_planes = UINT32_MAX;
+  const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+  if (ow.tp_org_en) {
+    read_transposed(r, c);
+  } else if (quirks.size_e_counts_surfaces && !nothing) {
     require(ow.size_e_0 == ow.size_e_1 && ow.size_e_0 == ow.size_e_2, "DPU.BS_OW_CFG.size_e_2",
             ow.size_e_2);
     c.written_planes = ow.size_e_0 + 1;
-    if (c.written_planes > c.group_planes)
-      hang("DPU.BS_OW_CFG.size_e_0",
-           fmt::format("the writer waits for {} surfaces of each group of kernels, which has {} "
-                       "(quirk size_e_counts_surfaces)",
-                       c.written_planes, c.group_planes));
+    const std::uint32_t planes = (channel.channel % group * bytes_of(c.out_type) + 15) / 16;
+    if (c.written_planes > c.group_planes) {
+      c.late_hang = {"DPU.BS_OW_CFG.size_e_0",
+                     fmt::format("the writer waits for {} surfaces of each group of kernels, which "
+                                 "has {} (quirk size_e_counts_surfaces)",
+                                 c.written_planes, c.group_planes),
+                     true};
+    } else if (planes != 0 && planes < c.written_planes) {
+      c.whole_groups_planes = channel.channel / group * c.group_planes;
+      c.late_hang = {"DPU.DATA_CUBE_CHANNEL.channel",
+                     fmt::format("the writer waits for {} surfaces of each group of kernels; the "
+                                 "last group has {}: pad to whole groups of {} (quirk "
+                                 "size_e_counts_surfaces)",
+                                 c.written_planes, planes, group),
+                     false};
+    }
   }
 }
 
@@ -552,8 +619,8 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
       Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); }, dpu_operand);
 
   ConvConfig c{};
-  read_cna(r, dma_base, c);
-  read_core(r, c);
+  read_cna(r, dma_base, options.quirks, c);
+  read_core(r, options.quirks, c);
   if (r.rdma_enabled) {
     check_known(
         Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
@@ -568,14 +635,14 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   }
   read_bs(r, dma_base, c);
   read_bn(r, c);
-  read_ew(r, dma_base, c);
+  read_ew(r, dma_base, options.quirks, c);
   read_output(r, dma_base, options.quirks, c);
 
   // 2^17 products of int8 reach the sign bit of an int32 sum; the chip's accumulator is wider
   // but its width is unpublished.
   const std::uint64_t products = std::uint64_t{c.shape.kernel_width} * c.shape.kernel_height *
                                  (c.shape.depthwise ? 1 : c.shape.channels);
-  if (products >= 131072 && !is_float(c.shape.precision))
+  if (products >= 131072 && c.shape.precision < Precision::int16)
     not_modelled("CNA.WEIGHT_SIZE1.weight_bytes_per_kernel", products);
   const std::uint64_t positions = std::uint64_t{c.shape.out_width} * c.shape.out_height;
   const std::uint64_t per_position =
@@ -583,9 +650,9 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   // In units of the int8 array's rate: the other types are slower, and a depthwise kernel keeps
   // one of 32 rows busy [TRM rates; compute.md 1.4].
   const std::uint64_t slowness =
-      (c.shape.depthwise ? 32u : 1u) * (c.shape.precision == Precision::tf32 ? 4u
-                                        : is_float(c.shape.precision)        ? 2u
-                                                                             : 1u);
+      (c.shape.depthwise ? 32u : 1u) * (c.shape.precision == Precision::tf32    ? 4u
+                                        : c.shape.precision >= Precision::int16 ? 2u
+                                                                                : 1u);
   c.macs = positions * per_position * slowness;
   if (per_position > mac_budget / slowness / positions)
     hang("CORE.DATAOUT_SIZE_0",

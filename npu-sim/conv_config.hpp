@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "npu-sim/register_file.hpp"
 
@@ -32,7 +34,7 @@ struct BlockRegisters {
 };
 
 /// Operand type of the MAC array [notes precision-field, board-proven].
-enum class Precision : std::uint8_t { int8, int4, fp16, bf16, tf32 };
+enum class Precision : std::uint8_t { int8, int4, int16, fp16, bf16, tf32 };
 constexpr bool is_float(Precision p) { return p >= Precision::fp16; }
 
 /// Elements of an atom of 16 bytes, and the kernels by channels of a weight block [notes
@@ -46,6 +48,7 @@ constexpr PrecisionLayout layout_of(Precision p) {
   switch (p) {
     case Precision::int8: return {8, 32, 32, 64};
     case Precision::int4: return {4, 64, 32, 0};
+    case Precision::int16: return {16, 16, 32, 0};
     case Precision::fp16:
     case Precision::bf16: return {16, 16, 32, 32};
     case Precision::tf32: return {32, 16, 16, 0};
@@ -63,6 +66,7 @@ struct ConvShape {
   std::uint32_t kernel_width, kernel_height;
   std::uint32_t stride_x, stride_y;
   std::uint32_t dilation_x, dilation_y;
+  std::uint32_t spread_x, spread_y;  ///< DECONV: input positions lie this far apart; else 1
   std::uint32_t pad_left, pad_top;
   std::uint32_t pad_value;  ///< PAD_CON1: its low element
   bool depthwise;
@@ -80,6 +84,7 @@ struct FeatureSource {
   std::int32_t cvt_scale, cvt_offset;
   std::uint32_t cvt_shift;
   bool cvt_half_up;
+  std::uint32_t bank_offset;  ///< FC_DATA_BANK: banks that the reader starts too far
 };
 
 enum class OutputType : std::uint8_t { int8, int16, int32, fp16, fp32 };
@@ -100,6 +105,7 @@ struct BsStage {
   bool mul, mul_from_memory;
   std::int32_t mul_operand;
   std::uint32_t mul_shift, mul_shift_negative;
+  bool prelu;  ///< the multiplication touches negative values only
   bool relu, relux;
   std::int32_t relux_max;
   bool reads_stream;
@@ -126,10 +132,12 @@ struct EwStage {
   std::uint64_t line_stride;
 };
 
-/// BN in floating point: x * mul + alu, in that order [notes dpu-lut-activation, HW].
+/// BN: x * mul + alu, in that order [notes dpu-lut-activation, HW]. In integer arithmetic the
+/// multiplier is an unsigned 16-bit number [notes out-cvt-converter, HW].
 struct BnStage {
-  bool mul, alu, relu, relux;
-  float mul_operand, alu_operand;
+  bool mul, alu, alu_minus, prelu, relu, relux;
+  std::uint32_t mul_operand, alu_operand;  ///< bits: fp16 and fp32, or whole numbers
+  std::uint32_t mul_shift, mul_shift_negative;
   std::int32_t relux_max;
 };
 
@@ -138,6 +146,12 @@ struct OutCvt {
   std::uint32_t shift, minus_exp;
   bool add_first;
   bool half_away;
+};
+
+/// A task that writes part of its output and then never ends.
+struct LateHang {
+  std::string where, why;
+  bool first_position_only;  ///< of the first group of kernels; else everything that is configured
 };
 
 struct ConvConfig {
@@ -167,6 +181,9 @@ struct ConvConfig {
   /// program of compute.md 2.3, 2.4 and 3.1].
   std::uint64_t dst_group;
   std::uint32_t group_planes, written_planes;
+  std::uint32_t whole_groups_planes;  ///< planes from here on stay unwritten: a group cut short
+  bool transposed;                    ///< TP_ORG_EN: int16 elements in the order of the transposer
+  std::optional<LateHang> late_hang;
 };
 
 /// Reads and checks the registers. Throws TaskFault for what the model does not implement, for

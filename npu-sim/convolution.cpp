@@ -8,6 +8,7 @@
 #include "npu-sim/dpu.hpp"
 #include "npu-sim/fault.hpp"
 #include "npu-sim/mac_int8.hpp"
+#include "npu-sim/rounding.hpp"
 
 namespace npu::sim {
 namespace {
@@ -114,6 +115,32 @@ void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weigh
   });
 }
 
+// Sums of int16 products in 64 bits; what leaves the accumulator saturates to 32
+// [notes output-transpose-int16, HW: exact past 2^35].
+void dense_wide(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weights,
+                const Dpu& dpu, ThreadPool& pool) {
+  const ConvShape& s = c.shape;
+  const std::size_t taps = std::size_t{s.kernel_width} * s.kernel_height;
+  pool.parallel_for(std::size_t{s.out_height} * s.out_width, [&](std::size_t position) {
+    const auto y = static_cast<std::uint32_t>(position / s.out_width);
+    const auto x = static_cast<std::uint32_t>(position % s.out_width);
+    std::vector<std::int32_t> sums((s.kernels + 15) / 16 * 16);
+    for (std::uint32_t o = 0; o < s.kernels; ++o) {
+      std::int64_t sum = 0;
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        const std::size_t row = y * s.stride_y + tap / s.kernel_width * s.dilation_y;
+        const std::size_t column = x * s.stride_x + tap % s.kernel_width * s.dilation_x;
+        const std::int16_t* in = tile.wide.data() + (row * tile.columns + column) * s.channels;
+        const std::int16_t* w = weights.wide.data() + (o * taps + tap) * s.channels;
+        for (std::uint32_t ch = 0; ch < s.channels; ++ch)
+          sum += std::int64_t{std::int32_t{in[ch]} * std::int32_t{w[ch]}};
+      }
+      sums[o] = saturate<std::int32_t>(sum);
+    }
+    dpu.store({position, 1, 0, s.kernels, sums.data(), sums.size(), nullptr, false});
+  });
+}
+
 void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weights,
                const Dpu& dpu, ThreadPool& pool) {
   const ConvShape& s = c.shape;
@@ -160,7 +187,7 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
     if (!cbuf.features || !cbuf.features->same_window(s))
       bad_program("CNA.CBUF_CON0.data_reuse", "CBUF holds no feature tile of this shape");
   } else {
-    cbuf.features = load_features(config, input.space, input.pool, TieRule::half_even);
+    cbuf.features = load_features(config, input.space, input.pool, input.options.quirks);
   }
   if (config.weight_reuse) {
     if (!cbuf.weights || !cbuf.weights->same_size(s))
@@ -170,10 +197,13 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
   }
   if (is_float(s.precision))
     run_float_convolution(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+  else if (s.precision == Precision::int16)
+    dense_wide(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
   else if (s.depthwise)
     depthwise(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
   else
     dense(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+  if (config.late_hang) hang(config.late_hang->where, config.late_hang->why);
   return config.macs;
 }
 

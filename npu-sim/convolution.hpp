@@ -21,7 +21,8 @@ namespace npu::sim {
 struct FeatureTile {
   ConvShape shape;
   std::uint32_t rows, columns;
-  std::vector<std::uint8_t> bytes;  ///< integer types: one byte each, xor mac_layout().input_xor
+  std::vector<std::uint8_t> bytes;  ///< int8, int4: one byte each, xor mac_layout().input_xor
+  std::vector<std::int16_t> wide;   ///< int16
   std::vector<float> values;        ///< floating-point types
   std::vector<FloatRange> ranges;   ///< of the values: [row][column][block of channels]
   /// The same cube under the same window; the number of kernels may differ.
@@ -32,6 +33,7 @@ struct FeatureTile {
 };
 
 /// Kernels packed for mac_int8(): [panel][kernel_height * kernel_width * channels / 4][panel][4];
+/// int16: [kernel][kernel_height][kernel_width][channel];
 /// depthwise: [kernel_height][kernel_width][channel]; floating-point kernels that are not depthwise
 /// as they lie in memory: [panel of 16][block of channels][tap][kernel][channel].
 struct WeightTile {
@@ -40,6 +42,7 @@ struct WeightTile {
   bool depthwise;
   std::uint32_t panels;
   std::vector<std::int8_t> packed;
+  std::vector<std::int16_t> wide;       ///< int16
   std::vector<std::int32_t> init;       ///< start of each sum: what input_xor added, negated
   std::vector<float> floats;            ///< depthwise
   std::unique_ptr<std::uint8_t[]> raw;  ///< not depthwise
@@ -76,11 +79,11 @@ void run_float_convolution(const ConvConfig& config, const FeatureTile& tile,
 
 /// Reads the tile that CNA's registers describe. Throws TaskFault(dma_read).
 FeatureTile load_features(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool,
-                          TieRule tie);
+                          const Quirks& quirks);
 WeightTile load_weights(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool);
 
 /// Runs one task of CNA, CORE, DPU (and DPU_RDMA) to its end; returns its multiply-accumulates.
-/// Throws TaskFault; in that case nothing has been written.
+/// Throws TaskFault; nothing has been written then, except by a task that hangs in mid-output.
 std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf);
 
 }  // namespace npu::sim

@@ -41,7 +41,10 @@ constexpr std::uint32_t kConvolution =
 
 void Core::reset() {
   for (RegisterFile* file : {&cna_, &core_, &dpu_, &dpu_rdma_, &ppu_, &ppu_rdma_}) file->reset();
-  core_.write(rd::core::MAC_GATING::offset, kMacGatingReset);
+  for (const std::uint32_t group : {1u, 0u}) {
+    core_.write(rd::core::S_POINTER::offset, group);
+    core_.write(rd::core::MAC_GATING::offset, kMacGatingReset);
+  }
   ddma_ = {};
   sdma_ = {};
   // Read on a board at rest [notes hw-byte-counters].

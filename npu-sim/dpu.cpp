@@ -26,6 +26,19 @@ const std::byte* stream(const AddressSpace& space, std::uint64_t address, std::s
   return scratch.data();
 }
 
+// Where the transposer puts an element, in units of 16 bits [notes output-transpose-int16, HW].
+std::size_t transposed_slot(std::size_t height, std::size_t y, std::size_t channel) {
+  return 4 * y + channel / 4 % 4 + channel / 16 * 4 * height + channel % 4 * 16 * height;
+}
+
+// x * operand >> shift in integer arithmetic; the shift goes by the sign of the product.
+void multiply(std::int64_t& v, std::int64_t operand, std::uint32_t shift,
+              std::uint32_t shift_negative, bool prelu) {
+  if (prelu && v >= 0) return;
+  const std::int64_t product = v * operand;
+  v = round_shift(product, product >= 0 ? shift : shift_negative, TieRule::half_even);
+}
+
 void relu(std::int64_t* v, std::uint32_t count, bool limited, std::int32_t limit) {
   for (std::uint32_t i = 0; i < count; ++i) v[i] = std::max<std::int64_t>(v[i], 0);
   if (limited)
@@ -69,10 +82,11 @@ Dpu::Dpu(const ConvConfig& config, const AddressSpace& space, const Quirks& quir
   resolve_output(space);
   if (config.ew.active) resolve_operand(space);
 
-  raw_ = !add_window_ && config.truncate == 0 && !bs.alu && !bs.mul && !bs.relu &&
-         !config.bn.relu && !config.ew.active && !config.ew.relu && config.out_cvt.scale == 1 &&
-         config.out_cvt.shift == 0 && config.out_cvt.offset == 0 &&
-         config.out_type == OutputType::int32;
+  const BnStage& bn = config.bn;
+  raw_ = !add_window_ && config.truncate == 0 && !bs.alu && !bs.mul && !bs.relu && !bn.mul &&
+         !bn.alu && !bn.relu && !config.transposed && !first_only_ && !config.ew.active &&
+         !config.ew.relu && config.out_cvt.scale == 1 && config.out_cvt.shift == 0 &&
+         config.out_cvt.offset == 0 && config.out_type == OutputType::int32;
 
   if (is_float(config.shape.precision)) return;
   lanes_ = integer_lanes(config, quirks, add_window_);
@@ -91,11 +105,21 @@ Dpu::Dpu(const ConvConfig& config, const AddressSpace& space, const Quirks& quir
 
 void Dpu::resolve_output(const AddressSpace& space) {
   const ConvShape& s = config_.shape;
+  first_only_ = config_.late_hang && config_.late_hang->first_position_only;
+  if (config_.transposed) {
+    const std::size_t last =
+        transposed_slot(s.out_height, s.out_height - 1, config_.out_channels - 1);
+    const auto view = space.resolve(config_.dst, (last + 1) * sizeof(std::int16_t));
+    if (view.empty()) dma_fault(FaultKind::dma_write, "DPU.DST_BASE_ADDR", config_.dst);
+    transposed_ = view.data();
+    return;
+  }
   const std::uint32_t plane_count = (config_.out_channels + atom_channels_ - 1) / atom_channels_;
   const std::size_t plane_bytes =
       (std::size_t{s.out_height} - 1) * config_.dst_line + std::size_t{s.out_width} * 16;
   for (std::uint32_t plane = 0; plane < plane_count; ++plane) {
-    if (plane % config_.group_planes >= config_.written_planes) {
+    if (plane % config_.group_planes >= config_.written_planes ||
+        plane >= config_.whole_groups_planes || (first_only_ && plane >= config_.group_planes)) {
       planes_.push_back(nullptr);
       continue;
     }
@@ -156,15 +180,23 @@ void Dpu::stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::u
   if (bs.mul) {
     // The product is held wide; the shift goes by its sign [notes, HW].
     const std::int32_t* memory = bs.mul_from_memory ? mul_.data() + channel : nullptr;
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::int64_t p = v[i] * (memory != nullptr ? memory[i] : bs.mul_operand);
-      v[i] = round_shift(p, p >= 0 ? bs.mul_shift : bs.mul_shift_negative, TieRule::half_even);
-    }
+    for (std::uint32_t i = 0; i < count; ++i)
+      multiply(v[i], memory != nullptr ? memory[i] : bs.mul_operand, bs.mul_shift,
+               bs.mul_shift_negative, bs.prelu);
   }
   if (bs.alu || bs.mul)
     for (std::uint32_t i = 0; i < count; ++i) v[i] = saturate<std::int32_t>(v[i]);
   if (bs.relu) relu(v, count, bs.relux, bs.relux_max);
-  if (config_.bn.relu) relu(v, count, config_.bn.relux, config_.bn.relux_max);
+  const BnStage& bn = config_.bn;
+  for (std::uint32_t i = 0; bn.mul && i < count; ++i)
+    multiply(v[i], bn.mul_operand, bn.mul_shift, bn.mul_shift_negative, bn.prelu);
+  if (bn.alu) {
+    const auto a = static_cast<std::int32_t>(bn.alu_operand);
+    for (std::uint32_t i = 0; i < count; ++i) v[i] += bn.alu_minus ? -std::int64_t{a} : a;
+  }
+  if (bn.mul || bn.alu)
+    for (std::uint32_t i = 0; i < count; ++i) v[i] = saturate<std::int32_t>(v[i]);
+  if (bn.relu) relu(v, count, bn.relux, bn.relux_max);
 
   const EwStage& ew = config_.ew;
   if (ew.active) {
@@ -305,7 +337,9 @@ void Dpu::store_one(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std
 // (OFFSET_PEND).
 void Dpu::put_integers(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
                        const std::int32_t* v) const {
-  if (config_.out_type == OutputType::int8) {
+  if (config_.transposed) {
+    put_transposed(y, channel, count, v);
+  } else if (config_.out_type == OutputType::int8) {
     std::int8_t out[kStrip] = {};
     for (std::uint32_t i = 0; i < count; ++i) out[i] = static_cast<std::int8_t>(v[i]);
     put(channel / 16, y, x, out);
@@ -314,6 +348,13 @@ void Dpu::put_integers(std::uint32_t y, std::uint32_t x, std::uint32_t channel, 
       std::int16_t eight[8] = {};
       for (std::uint32_t j = 0; j < std::min(8u, count - i); ++j)
         eight[j] = static_cast<std::int16_t>(v[i + j]);
+      put((channel + i) / 8, y, x, eight);
+    }
+  } else if (config_.out_type == OutputType::fp16) {
+    for (std::uint32_t i = 0; i < count; i += 8) {
+      std::uint16_t eight[8] = {};
+      for (std::uint32_t j = 0; j < std::min(8u, count - i); ++j)
+        eight[j] = float_to_fp16(static_cast<float>(v[i + j]));
       put((channel + i) / 8, y, x, eight);
     }
   } else {
@@ -331,6 +372,15 @@ void Dpu::put_integers(std::uint32_t y, std::uint32_t x, std::uint32_t channel, 
   }
 }
 
+void Dpu::put_transposed(std::uint32_t y, std::uint32_t channel, std::uint32_t count,
+                         const std::int32_t* v) const {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto low = static_cast<std::int16_t>(v[i]);  // of the 32-bit lane, not saturated
+    std::memcpy(transposed_ + 2 * transposed_slot(config_.shape.out_height, y, channel + i), &low,
+                sizeof low);
+  }
+}
+
 void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
                        float* v) const {
   const auto clip = [&](bool limited, std::int32_t limit) {
@@ -345,12 +395,19 @@ void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, 
           std::bit_cast<float>(bs.alu_from_memory ? bias_[channel + i] : bs.alu_operand);
       v[i] = bs.alu_minus ? v[i] - a : v[i] + a;
     }
+  const auto multiply_float = [&](std::uint32_t bits, bool prelu) {
+    const float operand = fp16_to_float(static_cast<std::uint16_t>(bits));
+    for (std::uint32_t i = 0; i < count; ++i)
+      if (!prelu || v[i] < 0) v[i] *= operand;
+  };
+  if (bs.mul) multiply_float(static_cast<std::uint32_t>(bs.mul_operand), bs.prelu);
   if (bs.relu) clip(bs.relux, bs.relux_max);
   const BnStage& bn = config_.bn;
-  if (bn.mul)
-    for (std::uint32_t i = 0; i < count; ++i) v[i] *= bn.mul_operand;
-  if (bn.alu)
-    for (std::uint32_t i = 0; i < count; ++i) v[i] += bn.alu_operand;
+  if (bn.mul) multiply_float(bn.mul_operand, bn.prelu);
+  if (bn.alu) {
+    const float a = std::bit_cast<float>(bn.alu_operand);
+    for (std::uint32_t i = 0; i < count; ++i) v[i] = bn.alu_minus ? v[i] - a : v[i] + a;
+  }
   if (bn.relu) clip(bn.relux, bn.relux_max);
   if (config_.ew.active) {
     for (std::uint32_t i = 0; i < count; ++i) {

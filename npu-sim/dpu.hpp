@@ -52,6 +52,8 @@ class Dpu {
                  bool window_per_channel) const;
   void put_integers(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
                     const std::int32_t* v) const;
+  void put_transposed(std::uint32_t y, std::uint32_t channel, std::uint32_t count,
+                      const std::int32_t* v) const;
   void float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::uint32_t count,
                     float* v) const;
   const std::uint8_t* operand(std::uint32_t channel, std::uint32_t y, std::uint32_t x) const;
@@ -59,6 +61,7 @@ class Dpu {
               std::int64_t* v) const;
   // Writes the 16 bytes of an atom; planes that the chip leaves alone are null.
   void put(std::uint32_t plane, std::uint32_t y, std::uint32_t x, const void* atom) const {
+    if (first_only_ && (y | x) != 0) return;
     if (planes_[plane] != nullptr)
       std::memcpy(planes_[plane] + y * config_.dst_line + std::uint64_t{x} * 16, atom, 16);
   }
@@ -67,6 +70,8 @@ class Dpu {
   const Quirks& quirks_;
   std::uint32_t atom_channels_;  // of an output atom
   bool add_window_ = false;
+  bool first_only_ = false;                            // the writer stops after one position
+  std::byte* transposed_ = nullptr;                    // TP_ORG_EN: start of the output
   bool raw_ = false;                                   // no stage does anything
   std::vector<std::int32_t> bias_, mul_, ow_;          // per channel
   std::optional<IntegerLanes> lanes_;                  // the stages for vectors of channels

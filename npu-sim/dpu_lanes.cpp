@@ -120,6 +120,9 @@ std::optional<IntegerLanes> integer_lanes(const ConvConfig& c, const Quirks& qui
       (c.ew.active && c.ew.convert && !even(c.ew.shift, c.ew.half_up, quirks.ew_cvt_tie)) ||
       !even(c.out_cvt.shift, c.out_cvt.half_away, quirks.out_cvt_tie))
     return std::nullopt;
+  if (c.bs.prelu || c.bn.mul || c.bn.alu || c.transposed || c.out_type == OutputType::fp16 ||
+      (c.late_hang && c.late_hang->first_position_only))
+    return std::nullopt;
   if (c.ew.active && (c.ew.op != EwOp::add || c.ew.operand_bits != 8)) return std::nullopt;
   IntegerLanes l{};
   l.window = add_window;

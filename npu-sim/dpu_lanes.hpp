@@ -38,7 +38,8 @@ struct IntegerLanes {
   Limits out;
 };
 
-/// nullopt if the configuration rounds otherwise than half to even where it has bits to round.
+/// nullopt if the configuration rounds otherwise than half to even where it has bits to round, or
+/// uses what the vector code does not do.
 std::optional<IntegerLanes> integer_lanes(const ConvConfig& config, const Quirks& quirks,
                                           bool add_window);
 

@@ -22,8 +22,11 @@ struct Quirks {
   /// [notes encodings/mrdma-trap.md, on a board].
   bool mrdma_trap = true;
   /// SIZE_E + 1 is the number of surfaces that the DPU writes for each group of kernels: with fewer
-  /// than the group has, the rest stays unwritten; with more, the task never ends [notes
-  /// encodings/size-e-quirk.md and out-cvt-converter.md, HW sweeps; the rule is read off them].
+  /// than the group has, the rest stays unwritten; with more, the task never ends, after it wrote
+  /// the first position. A last group cut short (by DATA_CUBE_CHANNEL.channel) has too few as well:
+  /// the whole groups are written, then the task hangs [notes encodings/size-e-quirk.md,
+  /// out-cvt-converter.md, output-transpose-int16.md, depthwise-conv.md, HW sweeps; the rule is
+  /// read off them. Mesa pads `channel` to whole groups, which is why its programs end].
   bool size_e_counts_surfaces = true;
   /// Behind a table, OUT_CVT with CVT_TYPE 1 decodes a sum (entry plus OFFSET) of exactly zero as
   /// 2^17 [one rule for quirks 1, 2 and 4 of notes encodings/dpu-lut-activation.md, HW].
@@ -37,6 +40,25 @@ struct Quirks {
   /// 8191 or 8192 columns in a DPU-only program: the last 7 are not right [notes
   /// dpu-lut-activation, HW: about 54 fp16 elements; which, and what they hold, is inferred].
   bool flying_width_limit = true;
+  /// FC_DATA_BANK makes the feature reader start that many CBUF banks late: the result is garbage,
+  /// the task ends [notes encodings/cbuf-reuse.md, HW sweep; that the field is a start bank is
+  /// inferred there]. Off: the field has no effect.
+  bool fc_data_bank_shifts_features = true;
+  /// Int8 depthwise: odd channels among the first 32 of 64 are padded with byte 1 of PAD_CON1
+  /// [notes depthwise-conv.md, HW sweep at 64 channels; whether it repeats is not known]. Off: byte
+  /// 0 pads every channel, as Mesa's programs, which extend the sign, expect of it.
+  bool pad_byte_lanes = false;
+  /// Code 7 (tf32) in the DPU's precision fields: the task ends and writes nothing
+  /// [notes encodings/precision-field.md, HW].
+  bool dpu_code_7_writes_nothing = true;
+  /// MAC_GATING with bit 24 clear stops the MAC array: the task never ends
+  /// [notes chips/rk3588.md, HW sweep].
+  bool mac_gating_bit_24 = true;
+  /// The readers of COMB_USE 5 step over W * H atoms and a notch, so a notch that was rounded up to
+  /// 12 atoms mis-strides planes of fewer positions [notes encodings/k-accumulation.md: too small
+  /// planes fail; the step is read off Mesa's addresses for row slices]. Off: the pitch that the
+  /// two base addresses show.
+  bool ew_operand_notch = true;
 };
 
 }  // namespace npu::sim

@@ -14,6 +14,7 @@ MacType mac_type(Precision p) {
   switch (p) {
     case Precision::int8: return MacType::int8;
     case Precision::int4: return MacType::int4;
+    case Precision::int16: return MacType::int16;
     case Precision::fp16: return MacType::fp16;
     case Precision::bf16: return MacType::bf16;
     case Precision::tf32: return MacType::tf32;
@@ -106,14 +107,9 @@ void add_notes(const ConvConfig& c, const Quirks& quirks, std::vector<QuirkNote>
     notes.push_back({"clip_truncate_tie", "CORE.CLIP_TRUNCATE.round_type",
                      "sums half-way between two results go to the even one; one source rounds "
                      "them up"});
-  const std::uint32_t group = s.depthwise ? 64 : 32;
-  if (s.precision == Precision::int8 && c.out_type == OutputType::int8 &&
-      c.out_channels % group != 0)
-    notes.push_back({"partial_kernel_group", "DPU.DATA_CUBE_CHANNEL.orig_channel",
-                     fmt::format("channels end inside a group of {}: one board timed out, Mesa's "
-                                 "programs do the same and are said to work",
-                                 group),
-                     false});
+  if (c.feature.bank_offset != 0)
+    notes.push_back({"fc_data_bank_shifts_features", "CNA.CBUF_CON0.fc_data_bank",
+                     "the feature is read from a bank that does not hold it; write 0"});
   const bool cube_matrix = s.kernel_width == 1 && s.kernel_height == 1 && s.in_width == 1 &&
                            !s.depthwise && !c.feature.row_major;
   if (cube_matrix && s.in_height < 4)
@@ -125,10 +121,10 @@ void add_notes(const ConvConfig& c, const Quirks& quirks, std::vector<QuirkNote>
   const bool same_lanes = (pad & 0xFF) * 0x01010101u == pad;
   if (s.depthwise && s.precision == Precision::int8 && (s.pad_left != 0 || s.pad_top != 0) &&
       !same_lanes)
-    notes.push_back({"pad_con1_lanes", "CNA.PAD_CON1.pad_value",
-                     "a board padded some channels with another byte of the register; write the "
-                     "same byte into all four lanes",
-                     false});
+    notes.push_back({"pad_byte_lanes", "CNA.PAD_CON1.pad_value",
+                     "odd channels among the first 32 of 64 are padded with byte 1 of the "
+                     "register; write the same byte into all four lanes",
+                     quirks.pad_byte_lanes});
 }
 
 }  // namespace

@@ -140,15 +140,20 @@ FloatRange range_of(Precision precision, const float* values, std::size_t count)
   }
 }
 
+float float_padding(const ConvShape& s) {
+  float padding = 0;
+  std::uint8_t bytes[4];
+  std::memcpy(bytes, &s.pad_value, sizeof bytes);
+  decode_floats(s.precision, bytes, 1, &padding);
+  return padding;
+}
+
 void load_float_features(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
                          FeatureTile& tile) {
   const ConvShape& s = c.shape;
   const PrecisionLayout layout = layout_of(s.precision);
   const std::size_t position_bytes = std::size_t{s.channels} * layout.bits / 8;
-  float padding = 0;
-  std::uint8_t pad_bytes[4];
-  std::memcpy(pad_bytes, &s.pad_value, sizeof pad_bytes);
-  decode_floats(s.precision, pad_bytes, 1, &padding);
+  const float padding = float_padding(s);
   fill_tile(
       tile, pool,
       [&](std::size_t first, std::size_t count) {
@@ -160,7 +165,72 @@ void load_float_features(const ConvConfig& c, const AddressSpace& space, ThreadP
         decode_floats(s.precision, raw.data(), std::size_t{width} * s.channels,
                       tile.values.data() + at);
       });
+}
+
+// Elements [first, first + count) of a tile, whose positions all hold `channels` of them.
+template <class T, class At>
+void fill_padding(std::vector<T>& out, std::size_t first, std::size_t count, std::size_t channels,
+                  At at) {
+  for (std::size_t i = first; i < first + count; ++i) out[i] = at(i % channels);
+}
+
+// Byte of PAD_CON1 that pads a channel [notes depthwise-conv, HW].
+std::uint32_t pad_lane(const ConvShape& s, const Quirks& quirks, std::size_t channel) {
+  return quirks.pad_byte_lanes && s.depthwise && channel % 64 < 32 && channel % 2 == 1 ? 1 : 0;
+}
+
+// The input on the grid of DECONV: `from` is the tile of the bare input; positions between its
+// elements are zero, those around it the padding [notes conv-transpose, HW].
+template <class T, class Pad>
+void spread_tile(const FeatureTile& tile, const FeatureTile& from, const std::vector<T>& in,
+                 std::vector<T>& out, T zero, ThreadPool& pool, Pad pad) {
+  const ConvShape& s = tile.shape;
+  const std::size_t high = std::size_t{s.spread_y} * (s.in_height - 1) + 1;
+  const std::size_t wide = std::size_t{s.spread_x} * (s.in_width - 1) + 1;
+  pool.parallel_for(tile.rows, [&](std::size_t r) {
+    for (std::size_t x = 0; x < tile.columns; ++x) {
+      const std::size_t at = (r * tile.columns + x) * s.channels;
+      const std::size_t row = r - s.pad_top, column = x - s.pad_left;  // wraps in the padding
+      if (r < s.pad_top || row >= high || x < s.pad_left || column >= wide) {
+        pad(at, s.channels);
+      } else if (row % s.spread_y != 0 || column % s.spread_x != 0) {
+        std::fill_n(out.begin() + static_cast<std::ptrdiff_t>(at), s.channels, zero);
+      } else {
+        const std::size_t source =
+            (row / s.spread_y * from.columns + column / s.spread_x) * s.channels;
+        std::copy_n(in.begin() + static_cast<std::ptrdiff_t>(source), s.channels,
+                    out.begin() + static_cast<std::ptrdiff_t>(at));
+      }
+    }
+  });
+}
+
+// FC_DATA_BANK: the reader starts so many banks into the feature; behind its end it finds nothing
+// of use [notes cbuf-reuse, HW; what it finds there is unknown, zeros stand for it].
+template <class T>
+void shift_banks(std::vector<T>& elements, std::size_t shift, T zero) {
+  shift = std::min(shift, elements.size());
+  std::move(elements.begin() + static_cast<std::ptrdiff_t>(shift), elements.end(),
+            elements.begin());
+  std::fill(elements.end() - static_cast<std::ptrdiff_t>(shift), elements.end(), zero);
+}
+
+// The bare input, without padding, as one tile.
+ConvConfig bare_input(const ConvConfig& c) {
+  ConvConfig bare = c;
+  ConvShape& s = bare.shape;
+  s.spread_x = s.spread_y = s.stride_x = s.stride_y = s.dilation_x = s.dilation_y = 1;
+  s.kernel_width = s.kernel_height = 1;
+  s.pad_left = s.pad_top = 0;
+  s.out_width = s.in_width;
+  s.out_height = s.in_height;
+  return bare;
+}
+
+void add_ranges(FeatureTile& tile, ThreadPool& pool) {
+  const ConvShape& s = tile.shape;
   if (s.depthwise) return;
+  const PrecisionLayout layout = layout_of(s.precision);
   const std::uint32_t blocks = (s.channels + layout.channel_group - 1) / layout.channel_group;
   tile.ranges.resize(std::size_t{tile.rows} * tile.columns * blocks);
   pool.parallel_for(std::size_t{tile.rows} * tile.columns, [&](std::size_t position) {
@@ -176,49 +246,99 @@ void load_float_features(const ConvConfig& c, const AddressSpace& space, ThreadP
 }  // namespace
 
 FeatureTile load_features(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
-                          TieRule tie) {
+                          const Quirks& quirks) {
   const ConvShape& s = c.shape;
-  FeatureTile tile{s, 0, 0, {}, {}, {}};
+  FeatureTile tile{s, 0, 0, {}, {}, {}, {}};
   tile.rows = extent(s.out_height, s.stride_y, s.kernel_height, s.dilation_y);
   tile.columns = extent(s.out_width, s.stride_x, s.kernel_width, s.dilation_x);
   const std::uint64_t elements = std::uint64_t{tile.columns} * s.channels * tile.rows;
   if (elements > kMaxTileElements)
     bad_program("CNA.DATA_SIZE0", "the windows span more than any CBUF tile holds");
+  const bool is_spread = s.spread_x != 1 || s.spread_y != 1;
+  const std::size_t bank_elements =
+      std::size_t{c.feature.bank_offset} * 32768 * 8 / layout_of(s.precision).bits;
+  FeatureTile bare{s, 0, 0, {}, {}, {}, {}};
+  if (is_spread) bare = load_features(bare_input(c), space, pool, quirks);
+
   if (is_float(s.precision)) {
     tile.values.resize(elements);
-    load_float_features(c, space, pool, tile);
+    if (is_spread) {
+      const float padding = float_padding(s);
+      spread_tile(tile, bare, bare.values, tile.values, 0.0f, pool,
+                  [&](std::size_t first, std::size_t count) {
+                    std::fill_n(tile.values.begin() + static_cast<std::ptrdiff_t>(first), count,
+                                padding);
+                  });
+    } else {
+      load_float_features(c, space, pool, tile);
+      if (bank_elements != 0) shift_banks(tile.values, bank_elements, 0.0f);
+    }
+    add_ranges(tile, pool);
     return tile;
   }
+
+  if (s.precision == Precision::int16) {
+    tile.wide.resize(elements);
+    const auto pad = [&](std::size_t first, std::size_t count) {
+      std::fill_n(tile.wide.begin() + static_cast<std::ptrdiff_t>(first), count,
+                  static_cast<std::int16_t>(s.pad_value));
+    };
+    if (is_spread) {
+      spread_tile(tile, bare, bare.wide, tile.wide, std::int16_t{0}, pool, pad);
+      return tile;
+    }
+    fill_tile(tile, pool, pad, [&](std::uint32_t y, std::uint32_t width, std::size_t at) {
+      read_row(c, space, y, width, std::size_t{s.channels} * 2,
+               reinterpret_cast<std::uint8_t*>(tile.wide.data() + at));
+    });
+    if (bank_elements != 0) shift_banks(tile.wide, bank_elements, std::int16_t{0});
+    return tile;
+  }
+
   tile.bytes.resize(elements);
   const std::uint8_t input_xor = mac_layout().input_xor;
-  std::int8_t pad = static_cast<std::int8_t>(s.pad_value);
+  std::uint8_t lanes[2];
+  for (unsigned lane : {0u, 1u}) lanes[lane] = static_cast<std::uint8_t>(s.pad_value >> 8 * lane);
   if (s.precision == Precision::int4) {
-    const auto low = static_cast<std::uint8_t>(s.pad_value);
-    expand_int4(&low, 1, &pad);
+    const std::uint8_t low = lanes[0];
+    std::int8_t nibble;
+    expand_int4(&low, 1, &nibble);
+    lanes[0] = static_cast<std::uint8_t>(nibble);
   }
-  fill_tile(
-      tile, pool,
-      [&](std::size_t first, std::size_t count) {
-        std::memset(tile.bytes.data() + first, static_cast<std::uint8_t>(pad) ^ input_xor, count);
-      },
-      [&](std::uint32_t y, std::uint32_t width, std::size_t at) {
-        if (c.feature.pixels)
-          copy_pixel_row(c, space, y, width, input_xor, tie, tile.bytes.data() + at);
-        else
-          copy_integer_row(c, space, y, width, input_xor, tile.bytes.data() + at);
+  const auto pad = [&](std::size_t first, std::size_t count) {
+    if (!s.depthwise || lanes[0] == lanes[1])
+      std::memset(tile.bytes.data() + first, lanes[0] ^ input_xor, count);
+    else
+      fill_padding(tile.bytes, first, count, s.channels, [&](std::size_t channel) {
+        return static_cast<std::uint8_t>(lanes[pad_lane(s, quirks, channel)] ^ input_xor);
       });
+  };
+  if (is_spread) {
+    spread_tile(tile, bare, bare.bytes, tile.bytes, input_xor, pool, pad);
+    return tile;
+  }
+  fill_tile(tile, pool, pad, [&](std::uint32_t y, std::uint32_t width, std::size_t at) {
+    if (c.feature.pixels)
+      copy_pixel_row(c, space, y, width, input_xor, TieRule::half_even, tile.bytes.data() + at);
+    else
+      copy_integer_row(c, space, y, width, input_xor, tile.bytes.data() + at);
+  });
+  if (bank_elements != 0) shift_banks(tile.bytes, bank_elements, input_xor);
   return tile;
 }
 
 namespace {
 
-void pack_depthwise(const ConvShape& s, const std::int8_t* in, WeightTile& tile) {
-  // [C/64][KH][KW][64] -> [KH][KW][C]; the last block is as wide as the channels left.
+// [C/64][KH][KW][64] -> [KH][KW][C]; the last block is as wide as the channels left unless the cube
+// was filled up to a whole group.
+void pack_depthwise(const ConvShape& s, const std::int8_t* in, std::size_t bytes,
+                    WeightTile& tile) {
   const std::uint32_t taps = s.kernel_width * s.kernel_height;
   tile.packed.resize(std::size_t{taps} * s.channels);
+  const bool whole = bytes > std::size_t{taps} * s.channels;
   for (std::uint32_t c = 0; c < s.channels; c += 64) {
     const std::uint32_t block = std::min(64u, s.channels - c);
-    for (std::uint32_t tap = 0; tap < taps; ++tap, in += block)
+    for (std::uint32_t tap = 0; tap < taps; ++tap, in += whole ? 64 : block)
       std::memcpy(tile.packed.data() + std::size_t{tap} * s.channels + c, in, block);
   }
 }
@@ -259,6 +379,22 @@ void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, 
 
 namespace {
 
+// [O/16][C/32][KH][KW][16][32] -> [kernel][tap][channel].
+void pack_wide(const ConvShape& s, const std::uint8_t* in, WeightTile& tile) {
+  const std::uint32_t taps = s.kernel_width * s.kernel_height;
+  tile.wide.resize(std::size_t{s.kernels} * taps * s.channels);
+  for (std::uint32_t first = 0; first < s.kernels; first += 16) {
+    const std::uint32_t kernels = std::min(16u, s.kernels - first);
+    for (std::uint32_t c = 0; c < s.channels; c += 32) {
+      const std::uint32_t wide = std::min(32u, s.channels - c);
+      for (std::uint32_t tap = 0; tap < taps; ++tap)
+        for (std::uint32_t o = first; o < first + kernels; ++o, in += wide * 2)
+          std::memcpy(tile.wide.data() + (std::size_t{o} * taps + tap) * s.channels + c, in,
+                      wide * 2);
+    }
+  }
+}
+
 // Depthwise [C/32][KH][KW][32] -> [tap][channel]; dense kernels stay as they lie in memory, a copy
 // as CBUF holds one, with the range of every group of products.
 void take_floats(const ConvShape& s, std::span<const std::byte> memory, ThreadPool& pool,
@@ -268,10 +404,12 @@ void take_floats(const ConvShape& s, std::span<const std::byte> memory, ThreadPo
   const std::uint32_t taps = s.kernel_width * s.kernel_height;
   const std::size_t element = layout.bits / 8;
   if (s.depthwise) {
+    const bool whole = memory.size() > std::size_t{taps} * s.channels * element;
     tile.floats.resize(std::size_t{taps} * s.channels);
     for (std::uint32_t c = 0; c < s.channels; c += layout.depthwise_group) {
       const std::uint32_t wide = std::min(layout.depthwise_group, s.channels - c);
-      for (std::uint32_t tap = 0; tap < taps; ++tap, in += wide * element)
+      for (std::uint32_t tap = 0; tap < taps;
+           ++tap, in += (whole ? layout.depthwise_group : wide) * element)
         decode_floats(s.precision, in, wide,
                       tile.floats.data() + std::size_t{tap} * s.channels + c);
     }
@@ -346,6 +484,10 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
     take_floats(s, view, pool, tile);
     return tile;
   }
+  if (s.precision == Precision::int16) {
+    pack_wide(s, reinterpret_cast<const std::uint8_t*>(view.data()), tile);
+    return tile;
+  }
   const std::int8_t* in = reinterpret_cast<const std::int8_t*>(view.data());
   std::vector<std::int8_t> expanded;
   if (s.precision == Precision::int4) {
@@ -355,7 +497,7 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
     in = expanded.data();
   }
   if (s.depthwise) {
-    pack_depthwise(s, in, tile);
+    pack_depthwise(s, in, c.weight_bytes, tile);
     return tile;
   }
   const std::uint32_t width = mac_layout().panel;

@@ -352,8 +352,8 @@ TEST_F(Sim, ProgramWithoutEnableWordIsAHangThatTheTimeoutWouldRetire) {
 TEST_F(Sim, UnmodelledRequestNamesItsField) {
   SmallGemm gemm(*device);
   auto words = test::gemm_program(gemm.a.iova(), gemm.b.iova(), gemm.c.iova());
-  // int16 operands: sources contradict each other, so the model refuses them
-  words.insert(words.end() - 4, regdb::Regcmd{0x0201, 0x090, 0x100C}.pack());
+  // The MAC array has no type of code 4.
+  words.insert(words.end() - 4, regdb::Regcmd{0x0201, 0x240, 0x100C}.pack());
   gemm.load(words);
   device->submit(gemm.job());
   EXPECT_THAT(message_of(ErrorCode::device_fault, [&] { device->prep(gemm.c, kWait); }),

@@ -107,13 +107,13 @@ TEST(Simulation, TraceThatCannotBeWrittenIsFoundBeforeTheWork) {
 }
 
 TEST(Simulation, ExplainNamesQuirksOfRecordedPrograms) {
-  const Output r = tool(
-      {"replay", ROSENBLATT_VECTORS_DIR "/mesa/conv3x3_28_1_8", "--explain", "--timing", "--json"});
+  const Output r = tool({"replay", ROSENBLATT_VECTORS_DIR "/mesa/conv3x3_14_32_48_trunc_3c1642e3",
+                         "--explain", "--timing", "--json"});
   ASSERT_EQ(r.status, 0) << r.err;
   const json c = r.json()["cases"][0];
   ASSERT_FALSE(c["quirks"].empty());
-  EXPECT_EQ(c["quirks"][0]["quirk"], "partial_kernel_group");
-  EXPECT_EQ(c["quirks"][0]["modelled"], false);
+  EXPECT_EQ(c["quirks"][0]["quirk"], "clip_truncate_tie");
+  EXPECT_EQ(c["quirks"][0]["modelled"], true);
   EXPECT_TRUE(c["faults"].empty());
   EXPECT_EQ(c["tasks"].size(), 1u);
 }

@@ -122,8 +122,10 @@ void put_dpu(Task& t, const Arena& arena, const ConvSpec& s) {
   put(t, dpu::DATA_CUBE_HEIGHT{.height = s.out_height});
   put(t, dpu::DATA_CUBE_NOTCH_ADDR{.notch_addr_1 = s.dst_notch, .notch_addr_0 = s.dst_notch});
   const std::uint32_t channels = s.depthwise ? s.channels : s.kernels;
-  put(t, dpu::DATA_CUBE_CHANNEL{.orig_channel = s.out_channels,
-                                .channel = std::max(channels, s.out_channels)});
+  // Whole groups of kernels: the writer waits for a group that is cut short.
+  const std::uint32_t padded =
+      (std::max(channels, s.out_channels) + s.group() - 1) / s.group() * s.group();
+  put(t, dpu::DATA_CUBE_CHANNEL{.orig_channel = s.out_channels, .channel = padded});
   put_bs_bn(t, s);
   put(t, dpu::WDMA_SIZE_0{.channel_wdma = channels});
   put(t, dpu::WDMA_SIZE_1{.height_wdma = s.out_height, .width_wdma = s.out_width});

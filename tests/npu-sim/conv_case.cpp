@@ -67,7 +67,9 @@ ConvMemory random_memory(const ConvCase& c, std::mt19937& rng) {
 std::vector<std::uint64_t> program(const ConvCase& c, std::uint32_t output_iova) {
   regdb::RegcmdStream s;
   const std::uint32_t ow = c.out_width(), oh = c.out_height(), channels = c.padded_channels();
-  const std::uint32_t out_padded = (c.out_channels + 31) / 32 * 32;
+  // Whole groups of kernels, as Mesa pads.
+  const std::uint32_t group = c.depthwise ? 64 : 32;
+  const std::uint32_t out_padded = (c.out_channels + group - 1) / group * group;
   const std::uint32_t kernel_bytes = c.kernel_width * c.kernel_height * channels;
   const bool wide = c.out_precision != 0;
   const auto cna = [&](std::uint16_t o, std::uint32_t v) { s.raw(kCna, v, o); };

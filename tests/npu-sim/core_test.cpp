@@ -196,14 +196,12 @@ TEST_F(CoreTest, WhatIsNotModelledStopsTheTaskByName) {
     std::uint16_t target, offset;
     std::uint32_t value;
     const char* where;
-  } cases[] = {{0x0201, 0x100C, 0x090, "CNA.CONV_CON1.in_precision"},
+  } cases[] = {{0x0201, 0x100C, 0x240, "CNA.CONV_CON1.in_precision"},
                {0x0201, 0x1100, 1, "CNA.DCOMP_CTRL.decomp_control"},
-               {0x0201, 0x1040, 0x1B1, "CNA.CBUF_CON0.fc_data_bank"},
                {0x0201, 0x1014, 0x10000009, "CNA.CONV_CON3.nn_mode"},
-               {0x1001, 0x4060, 0x50, "DPU.BN_CFG.bn_alu_bypass"},
+               {0x1001, 0x4060, 0x50, "DPU.BN_CFG.bn_alu_algo"},
                {0x1001, 0x4070, 0x302, "DPU.EW_CFG.ew_lut_bypass"},
-               {0x1001, 0x400C, 0x1E2, "DPU.FEATURE_MODE_CFG.output_mode"},
-               {0x2001, 0x5028, 2, "DPU_RDMA.RDMA_NRDMA_CFG.nrdma_data_use"}};
+               {0x1001, 0x400C, 0x1E2, "DPU.FEATURE_MODE_CFG.output_mode"}};
   for (const auto& c : cases) {
     Words words = program(conv);
     patch(words, c.target, c.offset, c.value);
