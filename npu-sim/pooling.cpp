@@ -16,6 +16,7 @@
 
 #include "npu-sim/float_types.hpp"
 #include "npu-sim/known_bits.hpp"
+#include "npu-sim/mac_float.hpp"
 #include "npu-sim/rounding.hpp"
 #include "regdb/registers.hpp"
 
@@ -154,92 +155,122 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   return c;
 }
 
-// Value and position of one window's lane.
-template <class T>
-struct Pooled {
-  T value;
-  std::uint16_t index;
-};
-
 // Three bits of row and three of column, within the window [allbilly expt, 16x16 on a board]; the
 // first of equals. Padded windows with a stride show another row on boards, by no known rule.
 constexpr std::uint16_t position(std::uint32_t y, std::uint32_t x) {
   return static_cast<std::uint16_t>((y & 7) << 3 | (x & 7));
 }
 
-// One lane of one window: `at(y, x)` is the input with its padding.
-template <class At>
-Pooled<float> pool_float(const PoolConfig& c, At at) {
-  double sum = 0;
-  Pooled<float> best{};
-  for (std::uint32_t y = 0; y < c.kernel_height; ++y)
-    for (std::uint32_t x = 0; x < c.kernel_width; ++x) {
-      const float v = at(y, x);
-      sum += static_cast<double>(v);  // exact: at most 256 fp16 values
-      if ((y | x) == 0 || (c.method == kMax ? v > best.value : v < best.value))
-        best = {v, position(y, x)};
+// The lanes of one atom, window by window.
+template <class T, class Sum, std::size_t kLanes>
+struct Lanes {
+  T best[kLanes];
+  std::uint16_t index[kLanes];
+  Sum sum[kLanes];
+
+  void start(const T* v) {
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      best[i] = v[i];
+      index[i] = position(0, 0);
+      sum[i] = Sum{} + static_cast<Sum>(v[i]);  // a negative zero counts as zero
     }
-  if (c.method != kAverage) return best;
-  return {static_cast<float>(sum * fp17(c.recip_width) * fp17(c.recip_height)), 0};
+  }
+  void take(const T* v, const PoolConfig& c, std::uint16_t where) {
+    if (c.method == kAverage) {
+      for (std::size_t i = 0; i < kLanes; ++i) sum[i] += static_cast<Sum>(v[i]);
+    } else if (c.index) {
+      for (std::size_t i = 0; i < kLanes; ++i)
+        if (c.method == kMax ? v[i] > best[i] : v[i] < best[i]) {  // the first of equals stays
+          best[i] = v[i];
+          index[i] = where;
+        }
+    } else if (c.method == kMax) {
+      for (std::size_t i = 0; i < kLanes; ++i) best[i] = v[i] > best[i] ? v[i] : best[i];
+    } else {
+      for (std::size_t i = 0; i < kLanes; ++i) best[i] = v[i] < best[i] ? v[i] : best[i];
+    }
+  }
+};
+
+// Runs the windows of one output position: `at(y, x)` gives the lanes of an input position, its
+// padding included.
+template <class T, class Sum, std::size_t kLanes, class At>
+Lanes<T, Sum, kLanes> pool_window(const PoolConfig& c, At at) {
+  Lanes<T, Sum, kLanes> lanes;
+  lanes.start(at(0, 0));
+  for (std::uint32_t y = 0; y < c.kernel_height; ++y)
+    for (std::uint32_t x = y == 0 ? 1 : 0; x < c.kernel_width; ++x)
+      lanes.take(at(y, x), c, position(y, x));
+  return lanes;
 }
 
-template <class T, class At>
-Pooled<T> pool_int(const PoolConfig& c, At at) {
-  std::int64_t sum = 0;
-  Pooled<T> best{};
-  for (std::uint32_t y = 0; y < c.kernel_height; ++y)
-    for (std::uint32_t x = 0; x < c.kernel_width; ++x) {
-      const T v = at(y, x);
-      sum += v;
-      if ((y | x) == 0 || (c.method == kMax ? v > best.value : v < best.value))
-        best = {v, position(y, x)};
-    }
-  if (c.method != kAverage) return best;
-  const std::int64_t product = sum * (c.recip_width & 0x1FFFF) * (c.recip_height & 0x1FFFF);
-  return {saturate<T>(round_shift(product, 32, TieRule::half_even)), 0};
+template <class T, std::size_t kLanes, class At>
+void pool_integers(const PoolConfig& c, At at, T* out, std::uint16_t* index) {
+  const auto lanes = pool_window<T, std::int32_t, kLanes>(c, at);  // at most 256 values
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    out[i] = lanes.best[i];
+    index[i] = lanes.index[i];
+    if (c.method != kAverage) continue;
+    const std::int64_t product =
+        std::int64_t{lanes.sum[i]} * (c.recip_width & 0x1FFFF) * (c.recip_height & 0x1FFFF);
+    out[i] = saturate<T>(round_shift(product, 32, TieRule::half_even));
+    index[i] = 0;
+  }
+}
+
+template <class At>
+void pool_floats(const PoolConfig& c, At at, std::uint16_t* out, std::uint16_t* index) {
+  const auto lanes = pool_window<float, double, 8>(c, at);  // exact: at most 256 fp16 values
+  const double width = fp17(c.recip_width), height = fp17(c.recip_height);
+  for (std::size_t i = 0; i < 8; ++i) {
+    const float average = static_cast<float>(lanes.sum[i] * width * height);
+    out[i] = float_to_fp16(c.method == kAverage ? average : lanes.best[i]);
+    index[i] = c.method == kAverage ? std::uint16_t{0} : lanes.index[i];
+  }
 }
 
 void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy, std::uint8_t* out,
                std::uint8_t* index) {
+  std::uint8_t padding[16];
+  for (std::uint32_t i = 0; i < 16; ++i)
+    padding[i] = static_cast<std::uint8_t>(c.pad_value >> (c.type == kInt8 ? 0 : i % 2 * 8));
   for (std::uint32_t ox = 0; ox < c.out_width; ++ox, out += 16) {
     const auto atom = [&](std::uint32_t ky, std::uint32_t kx) -> const std::uint8_t* {
       const std::int64_t y = std::int64_t{oy} * c.stride_y + ky - c.pad_top;
       const std::int64_t x = std::int64_t{ox} * c.stride_x + kx - c.pad_left;
-      if (y < 0 || y >= c.in_height || x < 0 || x >= c.in_width) return nullptr;
+      if (y < 0 || y >= c.in_height || x < 0 || x >= c.in_width) return padding;
       return plane + static_cast<std::uint64_t>(y) * c.src_line +
              static_cast<std::uint64_t>(x) * 16;
     };
-    const auto half = [&](std::uint32_t lane, std::uint32_t y, std::uint32_t x) {
-      auto bits = static_cast<std::uint16_t>(c.pad_value);
-      if (const std::uint8_t* a = atom(y, x)) std::memcpy(&bits, a + lane * 2, 2);
-      return bits;
-    };
+    std::uint16_t positions[16];
     if (c.type == kInt8) {
-      for (std::uint32_t lane = 0; lane < 16; ++lane)
-        out[lane] = static_cast<std::uint8_t>(
-            pool_int<std::int8_t>(c, [&](std::uint32_t y, std::uint32_t x) {
-              const std::uint8_t* a = atom(y, x);
-              return static_cast<std::int8_t>(a != nullptr ? a[lane] : c.pad_value);
-            }).value);
-      continue;
+      std::int8_t in[16], result[16];
+      const auto at = [&](std::uint32_t y, std::uint32_t x) {
+        std::memcpy(in, atom(y, x), sizeof in);
+        return &in[0];
+      };
+      pool_integers<std::int8_t, 16>(c, at, result, positions);
+      std::memcpy(out, result, sizeof result);
+    } else if (c.type == kInt16) {
+      std::int16_t in[8], result[8];
+      const auto at = [&](std::uint32_t y, std::uint32_t x) {
+        std::memcpy(in, atom(y, x), sizeof in);
+        return &in[0];
+      };
+      pool_integers<std::int16_t, 8>(c, at, result, positions);
+      std::memcpy(out, result, sizeof result);
+    } else {
+      float in[8];
+      std::uint16_t result[8];
+      const auto at = [&](std::uint32_t y, std::uint32_t x) {
+        fp16_to_floats(atom(y, x), 8, in);
+        return &in[0];
+      };
+      pool_floats(c, at, result, positions);
+      std::memcpy(out, result, sizeof result);
     }
-    std::uint16_t result[8], positions[8];
-    for (std::uint32_t lane = 0; lane < 8; ++lane) {
-      if (c.type == kInt16) {
-        const auto p = pool_int<std::int16_t>(c, [&](std::uint32_t y, std::uint32_t x) {
-          return static_cast<std::int16_t>(half(lane, y, x));
-        });
-        result[lane] = static_cast<std::uint16_t>(p.value);
-        positions[lane] = p.index;
-      } else {
-        const auto p = pool_float(
-            c, [&](std::uint32_t y, std::uint32_t x) { return fp16_to_float(half(lane, y, x)); });
-        result[lane] = float_to_fp16(p.value);
-        positions[lane] = p.index;
-      }
-    }
-    std::memcpy(out, result, sizeof result);
-    if (index != nullptr) std::memcpy(index + std::size_t{ox} * 16, positions, sizeof positions);
+    if (index != nullptr && c.type != kInt8)
+      std::memcpy(index + std::size_t{ox} * 16, positions, 16);
   }
 }
 
