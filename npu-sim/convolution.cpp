@@ -195,14 +195,17 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
   } else {
     cbuf.weights = load_weights(config, input.space, input.pool);
   }
+  std::optional<ThreadPool> alone;
+  if (dpu.overlaps()) alone.emplace(1);
+  ThreadPool& pool = alone ? *alone : input.pool;
   if (is_float(s.precision))
-    run_float_convolution(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+    run_float_convolution(config, *cbuf.features, *cbuf.weights, dpu, pool);
   else if (s.precision == Precision::int16)
-    dense_wide(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+    dense_wide(config, *cbuf.features, *cbuf.weights, dpu, pool);
   else if (s.depthwise)
-    depthwise(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+    depthwise(config, *cbuf.features, *cbuf.weights, dpu, pool);
   else
-    dense(config, *cbuf.features, *cbuf.weights, dpu, input.pool);
+    dense(config, *cbuf.features, *cbuf.weights, dpu, pool);
   if (config.late_hang) hang(config.late_hang->where, config.late_hang->why);
   return config.macs;
 }

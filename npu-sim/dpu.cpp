@@ -10,6 +10,7 @@
 
 #include "npu-sim/fault.hpp"
 #include "npu-sim/float_types.hpp"
+#include "npu-sim/overlap.hpp"
 #include "npu-sim/rounding.hpp"
 
 namespace npu::sim {
@@ -136,6 +137,7 @@ void Dpu::resolve_output(const AddressSpace& space) {
     }
     planes_.push_back(reinterpret_cast<std::uint8_t*>(view.data()));
   }
+  overlaps_ = share_bytes(planes_, s.out_height, config_.dst_line, std::size_t{s.out_width} * 16);
 }
 
 void Dpu::resolve_operand(const AddressSpace& space) {
@@ -152,6 +154,16 @@ void Dpu::resolve_operand(const AddressSpace& space) {
                 plane % 2 == 0 ? "DPU_RDMA.RDMA_SRC_BASE_ADDR" : "DPU_RDMA.RDMA_EW_BASE_ADDR",
                 address);
     operand_.push_back(reinterpret_cast<const std::uint8_t*>(view.data()));
+  }
+  const std::size_t written =
+      (std::size_t{s.out_height} - 1) * config_.dst_line + std::size_t{s.out_width} * 16;
+  if (!touch(operand_, bytes, planes_, written)) return;
+  // Read as a whole before the first write, whatever the order of the host's threads.
+  operand_copy_.resize(bytes * operand_.size());
+  for (std::size_t plane = 0; plane < operand_.size(); ++plane) {
+    std::uint8_t* copy = operand_copy_.data() + plane * bytes;
+    std::memcpy(copy, operand_[plane], bytes);
+    operand_[plane] = copy;
   }
 }
 

@@ -42,6 +42,9 @@ class Dpu {
 
   bool needs_window_sum() const { return add_window_; }
 
+  /// Planes of the output share bytes: the last write counts, so one thread has to make them all.
+  bool overlaps() const { return overlaps_; }
+
  private:
   void resolve_output(const AddressSpace& space);
   void resolve_operand(const AddressSpace& space);
@@ -70,14 +73,16 @@ class Dpu {
   const Quirks& quirks_;
   std::uint32_t atom_channels_;  // of an output atom
   bool add_window_ = false;
-  bool first_only_ = false;                            // the writer stops after one position
-  std::byte* transposed_ = nullptr;                    // TP_ORG_EN: start of the output
+  bool first_only_ = false;          // the writer stops after one position
+  std::byte* transposed_ = nullptr;  // TP_ORG_EN: start of the output
+  bool overlaps_ = false;
   bool raw_ = false;                                   // no stage does anything
   std::vector<std::int32_t> bias_, mul_, ow_;          // per channel
   std::optional<IntegerLanes> lanes_;                  // the stages for vectors of channels
   std::vector<double> lane_alu_, lane_mul_, lane_ow_;  // per channel, whole strips
   std::vector<std::uint8_t*> planes_;                  // of the output
   std::vector<const std::uint8_t*> operand_;           // planes of the EW operand
+  std::vector<std::uint8_t> operand_copy_;             // where the output lies over them
 };
 
 }  // namespace npu::sim

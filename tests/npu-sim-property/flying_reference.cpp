@@ -88,7 +88,7 @@ float float_operation(const FlyingSpec& s, const Image& m, std::uint64_t operand
     case 2: return v + e;
     case 3: return v / e;
     case 4: return v - e;
-    case 5: return v < 0 ? -v : v;
+    case 5: return std::abs(v);
     case 6: return -v;
     case 7: return static_cast<float>(std::floor(static_cast<double>(v)));
     default: return static_cast<float>(std::ceil(static_cast<double>(v)));

@@ -106,11 +106,45 @@ TEST(ScheduleProperty, ThreeCoresGiveTheBytesOfOneWithAnyNumberOfThreads) {
         if (wrong[core]) return wrong[core];
       }
       auto first = difference(bench, want);
-      if (first) *first += ", with " + std::to_string(threads) + " host threads";
+      if (first) {
+        *first += ", with " + std::to_string(threads) + " host threads";
+        for (const Session& session : sessions)
+          for (const Task& task : session.tasks) *first += "\n  " + task.text;
+      }
       return first;
     });
     if (HasFatalFailure()) return;
   }
+}
+
+// Surfaces that lie over each other and over the operand: no program of a driver, but one result.
+TEST(ScheduleProperty, OverlappingSurfacesGiveTheSameBytesWithAnyNumberOfThreads) {
+  ChipOptions one, four;
+  one.threads = 1;
+  four.threads = 4;
+  Chip alone(one), helped(four);
+  for_each_case(60, [&](Draw& draw) -> std::optional<std::string> {
+    Arena arena(draw);
+    const Type type = draw.one_of({Type::int8, Type::int8, Type::fp16});
+    ConvSpec spec = draw_conv(draw, arena, type, {.side = 12, .channels = 64, .kernels = 128});
+    spec.dst_plane = 16 * draw.pick(0, 3);
+    spec.dst_group = 16 * draw.pick(0, 9);
+    if (spec.ew) spec.addend = spec.dst + (draw.once_in(4) ? 0 : 16 * draw.pick(1, 4));
+    // Room for what the operand reads behind the output.
+    arena.reserve(std::size_t{spec.out_width} * spec.out_height * spec.out_channels * 4);
+    const Session session{.tasks = {conv_task(arena, spec)}};
+    Bench first(arena), second(arena);
+    for (auto [chip, bench] : {std::pair{&alone, &first}, std::pair{&helped, &second}}) {
+      const Programs programs = bench->add(session);
+      chip->reset(0);
+      const auto wrong = start(*chip, 0, *bench, session, programs);
+      chip->attach(0, nullptr);
+      if (wrong) return *wrong + "\n  " + session.tasks[0].text;
+    }
+    if (std::equal(first.memory.get(), first.memory.get() + first.bytes, second.memory.get()))
+      return std::nullopt;
+    return "the bytes depend on the number of threads\n  " + session.tasks[0].text;
+  });
 }
 
 }  // namespace
