@@ -89,8 +89,8 @@ void print(std::ostream& out, const CaseResult& r, bool quiet) {
 }
 
 void replay(const Options& o, Io& io) {
-  Simulation simulation(o.device, o.simulation);
-  const device::Device& device = simulation.device();
+  Simulation simulation(o.simulation);
+  const std::unique_ptr<device::Device> device = simulation.open(o.device);
   const std::vector<fs::path> dirs = expand(o.dirs);
   json cases = json::array();
   std::size_t matched = 0;
@@ -119,7 +119,7 @@ void replay(const Options& o, Io& io) {
     if (io.err_is_terminal)
       fmt::print(io.err, "\r\x1b[K[{}/{}] {}", i + 1, dirs.size(), label(dirs[i])), io.err.flush();
     try {
-      const CaseResult r = replay_case(device, load_case(dirs[i]), o.chained);
+      const CaseResult r = replay_case(*device, load_case(dirs[i]), o.chained);
       if (io.err_is_terminal) io.err << "\r\x1b[K" << std::flush;
       matched += r.match();
       // In a chain rounding differences grow, so only the operators by themselves are judged.
@@ -139,12 +139,12 @@ void replay(const Options& o, Io& io) {
     const json report = {{"cases", std::move(cases)},
                          {"matched", matched},
                          {"total", dirs.size()},
-                         {"device", device.info().backend},
+                         {"device", device->info().backend},
                          {"chained", o.chained}};
     io.out << report.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
   } else {
     fmt::print(io.out, "{} of {} cases match (device {}{})\n", matched, dirs.size(),
-               device.info().backend, o.chained ? ", chained" : "");
+               device->info().backend, o.chained ? ", chained" : "");
   }
   simulation.save_trace();
   io.status = worst;

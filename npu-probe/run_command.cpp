@@ -102,11 +102,12 @@ void run_gemm(const Options& o, Io& io) {
                 fmt::format("gemm {} x {} x {} needs {} MiB of matrices; 2047 MiB is the limit of "
                             "this command",
                             o.shape.m, o.shape.n, o.shape.k, largest >> 20));
-  Simulation simulation(o.device, o.simulation);
-  std::vector<device::Device*> devices{&simulation.device()};
+  Simulation simulation(o.simulation);
+  const std::unique_ptr<device::Device> device = simulation.open(o.device);
+  std::vector<device::Device*> devices{device.get()};
   std::vector<std::unique_ptr<device::Device>> files;
   while (devices.size() < o.cores) {
-    files.push_back(simulation.device().open_another());
+    files.push_back(device->open_another());
     devices.push_back(files.back().get());
   }
 
@@ -119,7 +120,7 @@ void run_gemm(const Options& o, Io& io) {
   }
   const bool simulated = simulation.simulated();
   const sim::Timeline timeline = simulation.take();
-  const std::string backend = simulation.device().info().backend;
+  const std::string backend = device->info().backend;
   const double ms = static_cast<double>((r.stats.submit + r.stats.wait).count()) * 1e-6;
   // The wall-clock time of a simulation says how fast this host simulates, nothing about a board.
   const char* provenance = simulated ? "host" : "measured";
@@ -183,6 +184,7 @@ void add_run(CLI::App& app, Io& io) {
   gemm->add_flag("--json", o->as_json, "print JSON only");
   add_simulation_options(*gemm, o->simulation);
   gemm->footer("Example: npu-probe run gemm --m 128 --n 256 --k 512 --dtype i8 --check");
+  add_run_program(*sub, io);
   gemm->callback([o, &io] { run_gemm(*o, io); });
   sub->footer("Example: npu-probe run gemm --m 128 --n 256 --k 512 --dtype i8 --check");
 }

@@ -91,28 +91,29 @@ void add_simulation_options(CLI::App& app, SimulationOptions& o) {
       ->group("Simulated device");
 }
 
-Simulation::Simulation(const std::string& device, SimulationOptions options)
-    : options_(std::move(options)) {
+Simulation::Simulation(SimulationOptions options) : options_(std::move(options)) {
   calibration_ = options_.calibration.empty() ? sim::default_calibration()
                                               : sim::load_calibration(options_.calibration);
-  sim::ChipOptions chip;
-  chip.injections = sim::parse_injections(options_.inject);
-  const auto recorder = std::make_shared<sim::TimelineRecorder>();
-  chip.observer = recorder;
-  device_ = device::open_device(device, chip);
-  if (device_->info().backend == "sim") {
-    recorder_ = recorder;
-  } else if (options_.asked()) {
-    throw Error(ErrorCode::not_supported,
-                fmt::format("device \"{}\" cannot do --timing, --explain, --trace, --inject or "
-                            "--calibration: only the simulated one can; use --device sim",
-                            device_->info().path));
-  }
+  recorder_ = std::make_shared<sim::TimelineRecorder>();
+  chip_options_.injections = sim::parse_injections(options_.inject);
+  chip_options_.observer = recorder_;
   if (options_.trace.empty()) return;
   // Found out now, not after the work.
   if (!std::ofstream(options_.trace, std::ios::app))
     throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", options_.trace));
   events_ = std::make_unique<json>(json::array());
+}
+
+std::unique_ptr<device::Device> Simulation::open(const std::string& device) {
+  std::unique_ptr<device::Device> opened = device::open_device(device, chip_options_);
+  if (opened->info().backend == "sim") return opened;
+  recorder_.reset();
+  if (options_.asked())
+    throw Error(ErrorCode::not_supported,
+                fmt::format("device \"{}\" cannot do --timing, --explain, --trace, --inject or "
+                            "--calibration: only the simulated one can; use --device sim",
+                            opened->info().path));
+  return opened;
 }
 
 sim::Timeline Simulation::take() {
@@ -121,9 +122,12 @@ sim::Timeline Simulation::take() {
 }
 
 std::string Simulation::summary(const sim::Timeline& t) const {
-  return fmt::format("modelled {:.3f} ms at {:g} MHz (device {:.3f}, dispatch {:.3f}; {} core{})",
-                     t.total * 1e3, options_.clock_mhz, t.device * 1e3, t.dispatch * 1e3, t.cores,
-                     t.cores == 1 ? "" : "s");
+  return fmt::format(
+      "modelled {:.3f} ms at {:g} MHz (device {:.3f}, dispatch {:.3f}, without the host's own "
+      "work; "
+      "{} core{})",
+      t.total * 1e3, options_.clock_mhz, t.device * 1e3, t.dispatch * 1e3, t.cores,
+      t.cores == 1 ? "" : "s");
 }
 
 void Simulation::report(const sim::Timeline& timeline, std::ostream& out) const {

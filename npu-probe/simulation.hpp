@@ -29,14 +29,19 @@ struct SimulationOptions {
 /// --timing, --explain, --trace, --inject, --calibration, --clock-mhz.
 void add_simulation_options(CLI::App& app, SimulationOptions& options);
 
-/// A device and, if it is the simulated one, what it records of itself.
+/// What the simulated chip records of itself, and how it is told.
 class Simulation {
  public:
-  /// As device::open_device(). Throws not_supported if the options ask a real device for what only
-  /// the simulated one can tell, bad_file for a bad calibration, invalid_argument for --inject.
-  Simulation(const std::string& device, SimulationOptions options);
+  /// Throws bad_file for a bad calibration or a trace that cannot be written, invalid_argument for
+  /// --inject.
+  explicit Simulation(SimulationOptions options);
 
-  device::Device& device() { return *device_; }
+  /// With the recorder and the injected faults.
+  const sim::ChipOptions& chip_options() const { return chip_options_; }
+
+  /// As device::open_device(). Throws not_supported if the options ask a real device for what only
+  /// the simulated one can tell.
+  std::unique_ptr<device::Device> open(const std::string& device);
   bool simulated() const { return recorder_ != nullptr; }
 
   /// Ends a stretch of work (a case, an operator): its modelled times.
@@ -59,7 +64,7 @@ class Simulation {
   SimulationOptions options_;
   sim::CalibrationFile calibration_;
   std::shared_ptr<sim::TimelineRecorder> recorder_;
-  std::unique_ptr<device::Device> device_;
+  sim::ChipOptions chip_options_;
   std::unique_ptr<nlohmann::json> events_;
   double trace_clock_us_ = 0;
 };

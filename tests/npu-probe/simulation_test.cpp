@@ -131,6 +131,56 @@ TEST(Simulation, InjectedFaultsAreSeenByTheDriversEyes) {
   EXPECT_EQ(tool(gemm({"--inject", "meteor@1"})).status, 2);
 }
 
+std::vector<std::uint8_t> read_bytes(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(RunProgram, ARecordedProgramComputesWhatTfliteDoes) {
+  Scratch scratch;
+  const std::string dir = ROSENBLATT_VECTORS_DIR "/mesa/conv3x3_28_1_8/";
+  const std::string out = (scratch.dir / "out.bin").string();
+  const Output r =
+      tool({"run", "program", "--map", "0,4608," + dir + "bo-001.bin", "--map",
+            "0x2000,32," + dir + "bo-002.bin", "--map", "12288,25088," + dir + "bo-003.bin",
+            "--map", "40960,25088", "--save", "40960,12544," + out, dir + "regcmd.bin", "--json"});
+  ASSERT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(r.json()["tasks_started"], 1);
+  EXPECT_GT(r.json()["modelled"]["total_ms"].get<double>(), 0);
+  const auto got = read_bytes(out), want = read_bytes(dir + "cpu-3.bin");
+  ASSERT_EQ(got.size(), 28u * 28 * 16);
+  ASSERT_EQ(want.size(), 28u * 28 * 8);
+  for (std::size_t i = 0; i < want.size(); ++i)
+    ASSERT_LE(std::abs(int{want[i]} - int{got[i / 8 * 16 + i % 8] ^ 0x80}), 1) << i;
+}
+
+TEST(RunProgram, FaultsAndBadInputEndWithTheirCodes) {
+  const std::string dir = ROSENBLATT_VECTORS_DIR "/mesa/conv3x3_28_1_8/";
+  const std::string program = dir + "regcmd.bin";
+  const Output fault = tool({"run", "program", program, "--explain"});
+  EXPECT_EQ(fault.status, 5);
+  EXPECT_NE(fault.out.find("fault dma-read at "), std::string::npos) << fault.out;
+  const auto status = [](std::vector<std::string> args) {
+    args.insert(args.begin(), {"run", "program"});
+    return tool(args).status;
+  };
+  EXPECT_EQ(status({"/no/such/file"}), 4);
+  EXPECT_EQ(status({dir + "case.json"}), 4);  // no whole words
+  EXPECT_EQ(status({dir + "cpu-3.bin"}), 4);  // no enable word
+  EXPECT_EQ(status({program, "--map", "0"}), 2);
+  EXPECT_EQ(status({program, "--map", "0,x"}), 2);
+  EXPECT_EQ(status({program, "--map", "0,0"}), 2);
+  EXPECT_EQ(status({program, "--map", "1,4096"}), 2);
+  EXPECT_EQ(status({program, "--map", "0,4096", "--map", "0,4096"}), 2);
+  EXPECT_EQ(status({program, "--map", "0xFFFFF000,8192"}), 2);
+  EXPECT_EQ(status({program, "--map", "0,16,/no/such/file"}), 4);
+  EXPECT_EQ(status({program, "--map", "0,16," + dir + "bo-001.bin"}), 4);  // larger than 16
+  EXPECT_EQ(status({program, "--save", "0,16,/dev/null"}), 2);             // not mapped
+  EXPECT_EQ(status({program, "--save", "0,16"}), 2);
+  EXPECT_EQ(status({program, "--at", "5"}), 2);
+  EXPECT_EQ(status({program, "--core", "3"}), 2);
+}
+
 TEST(Simulation, BadCalibrationsEndWithFour) {
   EXPECT_EQ(tool(gemm({"--calibration", "/no/such/file"})).status, 4);
   Scratch scratch;
