@@ -18,15 +18,9 @@ namespace {
 std::vector<std::int32_t> window_sums(const FeatureTile& tile, ThreadPool& pool) {
   const ConvShape& s = tile.shape;
   std::vector<std::int32_t> sums(std::size_t{tile.rows} * tile.columns);
-  const std::uint8_t input_xor = mac_layout().input_xor;
   pool.parallel_for(tile.rows, [&](std::size_t row) {
     const std::uint8_t* in = tile.bytes.data() + row * tile.columns * s.channels;
-    for (std::uint32_t x = 0; x < tile.columns; ++x, in += s.channels) {
-      std::int32_t sum = 0;
-      for (std::uint32_t c = 0; c < s.channels; ++c)
-        sum += static_cast<std::int8_t>(in[c] ^ input_xor);
-      sums[row * tile.columns + x] = sum;
-    }
+    sum_channels_int8(in, tile.columns, s.channels, sums.data() + row * tile.columns);
   });
   std::vector<std::int32_t> out(std::size_t{s.out_height} * s.out_width);
   pool.parallel_for(s.out_height, [&](std::size_t y) {

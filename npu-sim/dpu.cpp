@@ -262,6 +262,11 @@ void Dpu::store_run(const SumBlock& block, std::size_t from, std::size_t count, 
         if (to == nullptr) continue;
         to += y * config_.dst_line + std::uint64_t{x} * 16;
         const std::size_t bytes = std::min(4u, live - i) * sizeof(std::int32_t);
+        if (bytes == 16) {
+          for (std::size_t p = 0; p < count; ++p)
+            std::memcpy(to + p * 16, sums + p * block.stride + i, 16);
+          continue;
+        }
         for (std::size_t p = 0; p < count; ++p) {
           std::int32_t four[4] = {};
           std::memcpy(four, sums + p * block.stride + i, bytes);

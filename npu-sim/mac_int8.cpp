@@ -101,6 +101,21 @@ void depthwise(const std::uint8_t* const* in, const std::int8_t* w, std::size_t 
     depthwise_loop<false>(in, w, taps, channels, sums, windows);
 }
 
+void sum_channels(const std::uint8_t* in, std::size_t positions, std::size_t channels,
+                  std::int32_t* sums) {
+  const hn::CappedTag<std::int32_t, 16> d;
+  const hn::Rebind<std::int8_t, decltype(d)> d8;
+  const auto flip = hn::Set(d8, static_cast<std::int8_t>(kInputXor));
+  for (std::size_t p = 0; p < positions; ++p) {
+    auto sum = hn::Zero(d);
+    for (std::size_t c = 0; c < channels; c += hn::Lanes(d), in += hn::Lanes(d))
+      sum = hn::Add(
+          sum,
+          hn::PromoteTo(d, hn::Xor(hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(in)), flip)));
+    sums[p] = hn::GetLane(hn::SumOfLanes(d, sum));
+  }
+}
+
 // A panel is a multiple of 16 kernels, because the DPU takes sums by whole output atoms.
 MacLayout layout() { return {static_cast<std::uint32_t>(kVectors * hn::Lanes(D32())), kInputXor}; }
 
@@ -112,6 +127,7 @@ namespace npu::sim {
 namespace {
 HWY_EXPORT(mac);
 HWY_EXPORT(depthwise);
+HWY_EXPORT(sum_channels);
 HWY_EXPORT(layout);
 }  // namespace
 
@@ -128,6 +144,11 @@ void mac_int8(const MacWindows& in, const std::int8_t* panel, const std::int32_t
 void mac_depthwise_int8(const std::uint8_t* const* in, const std::int8_t* w, std::size_t taps,
                         std::size_t channels, std::int32_t* sums, std::int32_t* windows) {
   HWY_DYNAMIC_DISPATCH(depthwise)(in, w, taps, channels, sums, windows);
+}
+
+void sum_channels_int8(const std::uint8_t* in, std::size_t positions, std::size_t channels,
+                       std::int32_t* sums) {
+  HWY_DYNAMIC_DISPATCH(sum_channels)(in, positions, channels, sums);
 }
 
 }  // namespace npu::sim

@@ -35,4 +35,8 @@ void mac_int8(const MacWindows& in, const std::int8_t* panel, const std::int32_t
 void mac_depthwise_int8(const std::uint8_t* const* in, const std::int8_t* w, std::size_t taps,
                         std::size_t channels, std::int32_t* sums, std::int32_t* windows);
 
+/// sums[p] = sum of the `channels` inputs (a multiple of 16, stored xor input_xor) of position p.
+void sum_channels_int8(const std::uint8_t* in, std::size_t positions, std::size_t channels,
+                       std::int32_t* sums);
+
 }  // namespace npu::sim

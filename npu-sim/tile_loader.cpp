@@ -352,27 +352,32 @@ void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, 
   std::int8_t* out = tile.packed.data() + std::size_t{panel} * k_total * width;
   const std::uint32_t first = panel * width;
   const std::uint32_t last = std::min(s.kernels, first + width);
-  for (std::uint32_t o = first; o < last; ++o) {
-    const std::uint32_t block_first = o / group * group;
-    const std::uint32_t block_kernels = std::min(group, s.kernels - block_first);
-    const std::int8_t* block = in + std::size_t{block_first} * k_total;
-    std::int8_t* lane = out + std::size_t{o - first} * 4;
-    std::int32_t sum = 0;
-    for (std::uint32_t c = 0; c < s.channels; c += 32) {
-      const std::uint32_t wide = std::min(32u, s.channels - c);
-      for (std::uint32_t tap = 0; tap < taps; ++tap) {
-        const std::int8_t* from =
-            block + (std::size_t{c} * taps + std::size_t{tap} * wide) * block_kernels +
-            std::size_t{o - block_first} * wide;
-        const std::size_t k = std::size_t{tap} * s.channels + c;
-        std::int8_t* to = lane + k * width;
-        for (std::uint32_t i = 0; i < wide; i += 4)
-          std::memcpy(to + std::size_t{i} * width, from + i, 4);
-        for (std::uint32_t i = 0; i < wide; ++i) sum += from[i];
-      }
+  // A panel lies within one group of kernels, because its width divides the group's.
+  const std::uint32_t block_first = first / group * group;
+  const std::uint32_t block_kernels = std::min(group, s.kernels - block_first);
+  const std::int8_t* block = in + std::size_t{block_first} * k_total;
+  for (std::uint32_t c = 0; c < s.channels; c += 32) {
+    const std::uint32_t wide = std::min(32u, s.channels - c);
+    for (std::uint32_t tap = 0; tap < taps; ++tap) {
+      const std::int8_t* from = block +
+                                (std::size_t{c} * taps + std::size_t{tap} * wide) * block_kernels +
+                                std::size_t{first - block_first} * wide;
+      std::int8_t* to = out + (std::size_t{tap} * s.channels + c) * width;
+      for (std::uint32_t i = 0; i < wide; i += 4, to += std::size_t{4} * width)
+        for (std::uint32_t o = 0; o < last - first; ++o)
+          std::memcpy(to + std::size_t{o} * 4, from + std::size_t{o} * wide + i, 4);
     }
-    tile.init[o] = sum * -static_cast<std::int32_t>(mac_layout().input_xor);
   }
+  const std::uint8_t input_xor = mac_layout().input_xor;
+  if (input_xor == 0) return;
+  // Where inputs are stored with an offset every sum starts at minus what it will add: the sum of
+  // the weights, which is what a window of ones gives, times the offset.
+  const std::vector<std::uint8_t> ones(k_total, 1);
+  const std::uint8_t* window = ones.data();
+  std::int32_t* init = tile.init.data() + first;
+  const std::vector<std::int32_t> zero(width);
+  mac_int8({&window, 1, 1, k_total, 0}, out, zero.data(), init, width);
+  for (std::uint32_t o = 0; o < width; ++o) init[o] *= -static_cast<std::int32_t>(input_xor);
 }
 
 }  // namespace

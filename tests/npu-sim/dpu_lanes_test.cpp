@@ -182,6 +182,14 @@ TEST(DepthwiseMac, EqualsThePlainLoop) {
       std::vector<std::int32_t> sums(channels), windows(channels), alone(channels);
       mac_depthwise_int8(rows.data(), w.data(), taps, channels, sums.data(), windows.data());
       mac_depthwise_int8(rows.data(), w.data(), taps, channels, alone.data(), nullptr);
+      std::vector<std::int32_t> totals(taps);  // of the channels of each tap
+      sum_channels_int8(in.data(), taps, channels, totals.data());
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        std::int32_t total = 0;
+        for (std::size_t c = 0; c < channels; ++c)
+          total += static_cast<std::int8_t>(in[tap * channels + c] ^ flip);
+        ASSERT_EQ(totals[tap], total);
+      }
       for (std::size_t c = 0; c < channels; ++c) {
         std::int32_t sum = 0, window = 0;
         for (std::size_t tap = 0; tap < taps; ++tap) {
