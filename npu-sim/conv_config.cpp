@@ -394,13 +394,26 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quir
   EwStage& ew = c.ew;
   ew = {};
   if (cfg.ew_bypass) return;
-  require(cfg.ew_lut_bypass, "DPU.EW_CFG.ew_lut_bypass", 0);
   require(!cfg.ew_equal_en, "DPU.EW_CFG.ew_equal_en", 1);
   require(!cfg.ew_binary_en, "DPU.EW_CFG.ew_binary_en", 1);
   require(!cfg.ew_mul_prelu, "DPU.EW_CFG.ew_mul_prelu", 1);
   ew.relu = !cfg.ew_relu_bypass;
   ew.relux = ew.relu && cfg.ew_relux_en;
   ew.relux_max = static_cast<std::int32_t>(r.dpu(rd::dpu::EW_RELUX_CMP_VALUE::offset));
+  if (!cfg.ew_lut_bypass) {
+    // Activations of fp16 convolutions are what boards have run [userspace conv_act gate, HW].
+    require(c.shape.precision == Precision::fp16, "DPU.EW_CFG.ew_lut_bypass", 0);
+    c.lut = read_lut(r.dpu_file, r.groups.dpu, *r.lut, quirks);
+    c.tables = r.lut;
+    // Programs leave a maximum with register 0 on, which cuts the table's output off at zero.
+    if (cfg.ew_op_bypass) return;
+    require(!cfg.ew_op_src, "DPU.EW_CFG.ew_op_src", 1);
+    require(cfg.ew_op_type == 0 && cfg.ew_alu_algo == 0, "DPU.EW_CFG.ew_alu_algo", cfg.ew_alu_algo);
+    require(r.dpu(rd::dpu::EW_OP_VALUE_0::offset) == 0, "DPU.EW_OP_VALUE_0.ew_operand_0",
+            r.dpu(rd::dpu::EW_OP_VALUE_0::offset));
+    ew.at_least_zero = true;
+    return;
+  }
   if (cfg.ew_op_bypass) return;
 
   const bool floating = is_float(c.shape.precision);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "npu-sim/lut.hpp"
 #include "npu-sim/register_file.hpp"
 
 namespace npu::sim {
@@ -24,6 +25,7 @@ struct BlockRegisters {
   const RegisterFile& dpu_rdma_file;
   BlockGroups groups;
   bool rdma_enabled;
+  const Lut* lut;
 
   std::uint32_t cna(std::uint32_t offset) const { return cna_file.get(groups.cna, offset); }
   std::uint32_t core(std::uint32_t offset) const { return core_file.get(groups.core, offset); }
@@ -118,7 +120,8 @@ struct BsStage {
 enum class EwOp : std::uint8_t { max = 0, min = 1, add = 2, div = 3, minus = 4, mul = 16 };
 
 struct EwStage {
-  bool active;  ///< an operand per pixel is read
+  bool active;         ///< an operand per pixel is read
+  bool at_least_zero;  ///< maximum with a register that holds 0, behind a table
   EwOp op;
   std::uint32_t operand_bits;  ///< 8, 16 or 32
   std::int32_t offset, scale;
@@ -168,6 +171,8 @@ struct ConvConfig {
 
   BsStage bs;
   BnStage bn;
+  LutConfig lut;
+  const Lut* tables;
   EwStage ew;
   OutCvt out_cvt;
 

@@ -320,7 +320,7 @@ void Core::run_blocks(std::uint32_t mask) {
   const BlockGroups groups{cna_.start(), core_.start(), dpu_.start(),
                            rdma ? dpu_rdma_.start() : 0u};
   if (!space_) dma_fault(FaultKind::dma_read, "CNA.FEATURE_DATA_ADDR", 0);
-  ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma},
+  ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma, &lut_},
                          *space_,
                          task_dma_base_,
                          macs_left_,

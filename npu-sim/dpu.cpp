@@ -426,6 +426,11 @@ void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, 
     for (std::uint32_t i = 0; i < count; ++i) v[i] = bn.alu_minus ? v[i] - a : v[i] + a;
   }
   if (bn.relu) clip(bn.relux, bn.relux_max);
+  if (config_.lut.active)
+    for (std::uint32_t i = 0; i < count; ++i)
+      v[i] = static_cast<float>(look_up(config_.lut, *config_.tables, v[i]));
+  if (config_.ew.at_least_zero)
+    for (std::uint32_t i = 0; i < count; ++i) v[i] = std::max(v[i], 0.0f);
   if (config_.ew.active) {
     for (std::uint32_t i = 0; i < count; ++i) {
       std::uint16_t half;
@@ -443,6 +448,11 @@ void Dpu::float_stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, 
   }
   if (config_.ew.relu) clip(config_.ew.relux, config_.ew.relux_max);
   const OutCvt& cvt = config_.out_cvt;
+  if (cvt.add_first && config_.lut.active) {
+    for (std::uint32_t i = 0; i < count; ++i)
+      v[i] = decode_table_value(v[i], cvt.offset, cvt.scale, cvt.minus_exp, quirks_);
+    return;
+  }
   if (cvt.add_first)  // (x + offset) * 2^-minus_exp * scale [notes dpu-lut-activation, HW]
     for (std::uint32_t i = 0; i < count; ++i)
       v[i] = std::ldexp((v[i] + static_cast<float>(cvt.offset)) * static_cast<float>(cvt.scale),

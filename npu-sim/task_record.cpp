@@ -89,6 +89,7 @@ std::string operation_of(const ConvConfig& c) {
   if (s.dilation_x > 1 || s.dilation_y > 1) what += fmt::format(" d{}", s.dilation_y);
   what += fmt::format(" {} {}x{}x{} -> {}x{}x{}", name_of(s.precision), s.in_height, s.in_width,
                       s.channels, s.out_height, s.out_width, c.out_channels);
+  if (c.lut.active) what += " + table";
   if (c.ew.active) what += " + element-wise";
   return what;
 }
@@ -107,6 +108,9 @@ void add_notes(const ConvConfig& c, const Quirks& quirks, std::vector<QuirkNote>
     notes.push_back({"clip_truncate_tie", "CORE.CLIP_TRUNCATE.round_type",
                      "sums half-way between two results go to the even one; one source rounds "
                      "them up"});
+  if (quirks.lut_zero_decodes_as_2_17 && c.lut.active && c.out_cvt.add_first)
+    notes.push_back({"lut_zero_decodes_as_2_17", "DPU.OUT_CVT_OFFSET",
+                     "a table value that cancels this offset comes out as 2^17"});
   if (c.feature.bank_offset != 0)
     notes.push_back({"fc_data_bank_shifts_features", "CNA.CBUF_CON0.fc_data_bank",
                      "the feature is read from a bank that does not hold it; write 0"});
@@ -175,6 +179,7 @@ TaskRecord record_of(const ConvConfig& c, const Quirks& quirks) {
   w.data_reuse = c.data_reuse;
   w.weight_reuse = c.weight_reuse;
   w.output_elements = w.positions * c.out_channels;
+  w.table = c.lut.active;
   // A reused operand moves nothing, but its size says what CBUF holds.
   const Transfer features = feature_transfer(c);
   if (c.data_reuse)
