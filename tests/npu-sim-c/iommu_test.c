@@ -33,7 +33,7 @@ enum { RAM_PAGES = 64 };
 
 struct machine {
   npusim* sim;
-  unsigned char ram[RAM_PAGES][PAGE];
+  unsigned char ram[RAM_PAGES * PAGE];
   unsigned used; /* pages */
   struct matmul matmul;
 };
@@ -42,7 +42,7 @@ static int access_ram(struct machine* machine, uint64_t address, void* data, siz
                       int out) {
   unsigned char* at;
   if (address < RAM_BASE || address - RAM_BASE > sizeof machine->ram - bytes) return -1;
-  at = machine->ram[0] + (address - RAM_BASE);
+  at = machine->ram + (address - RAM_BASE);
   if (out)
     memcpy(at, data, bytes);
   else
@@ -69,7 +69,7 @@ static uint64_t new_page(struct machine* machine) {
 }
 
 static uint32_t* word_at(struct machine* machine, uint64_t address) {
-  return (uint32_t*)(void*)(machine->ram[0] + (address - RAM_BASE));
+  return (uint32_t*)(void*)(machine->ram + (address - RAM_BASE));
 }
 
 static uint32_t* table_entry(struct machine* machine, uint32_t iova) {
