@@ -397,5 +397,89 @@ TEST(Matmul, KAccumulationAddsThePartialBefore) {
   for (std::size_t i = 0; i < want.size(); ++i) ASSERT_EQ(last.as<std::uint16_t>()[i], want[i]);
 }
 
+// Element-wise operation between a product and a tensor of its shape [userspace ew_minmax_rocket.c,
+// ew_mul_rocket.c, HW]; planes of fewer than 12 positions are mis-strided, because the library
+// rounds the notch up to 12 atoms [notes k-accumulation, HW].
+TEST(Matmul, ElementWiseOperandBesideAProduct) {
+  Board board;
+  const struct {
+    std::uint32_t ew_cfg;
+    float (*op)(float, float);
+  } ops[] = {{kEwAdd, [](float a, float b) { return a + b; }},
+             {kEwMax, [](float a, float b) { return std::max(a, b); }},
+             {kEwMin, [](float a, float b) { return std::min(a, b); }},
+             {kEwMul, [](float a, float b) { return a * b; }}};
+  for (const auto& op : ops)
+    for (const Mkn s : {Mkn{16, 32, 16}, {16, 64, 80}, {36, 32, 64}, {4, 64, 16}, {4, 64, 64}}) {
+      const Operands o = random_operands(s, -3, 3, -3, 3, s.m + s.n);
+      std::vector<std::uint16_t> addend(std::size_t{s.m} * s.n);
+      std::mt19937 rng(s.n);
+      std::uniform_int_distribution<int> draw(-9, 9);
+      for (auto& e : addend) e = float_to_fp16(static_cast<float>(draw(rng)));
+      CubeTask t = matmul(code::fp16, code::fp16, s.m, s.k, s.n);
+      const auto out = place(board, t, o, s);
+      const auto operand = board.alloc(addend.size() * 2 + 65536);
+      std::memcpy(operand.data, addend.data(), addend.size() * 2);
+      t.ew = EwOperand{op.ew_cfg, operand.iova, s.m * 16, std::max(s.m, 12u)};
+      ASSERT_TRUE(board.run(emit(t))) << board.fault();
+      std::size_t wrong = 0, wrong_first_planes = 0;
+      for (std::uint32_t m = 0; m < s.m; ++m)
+        for (std::uint32_t n = 0; n < s.n; ++n) {
+          const float e = fp16_to_float(addend[cube_at(s.m, 1, 8, n, m, 0)]);
+          const float want = op.op(static_cast<float>(dot(o, s, m, n)), e);
+          const bool bad = at<std::uint16_t>(out, s, m, n) != float_to_fp16(want);
+          wrong += bad;
+          wrong_first_planes += bad && n < 16;
+        }
+      EXPECT_EQ(wrong_first_planes, 0u);
+      EXPECT_EQ(wrong > 0, s.m < 12 && s.n > 16) << s.m << "x" << s.n;
+    }
+}
+
+TEST(Matmul, Fp16MultiplicationHangsWithALiveConverter) {
+  Board board;
+  const Mkn s{16, 32, 16};
+  const Operands o = random_operands(s, -3, 3, -3, 3, 1);
+  CubeTask t = matmul(code::fp16, code::fp16, s.m, s.k, s.n);
+  place(board, t, o, s);
+  const auto operand = board.alloc(4096);
+  t.ew = EwOperand{kEwMul & ~0x100u, operand.iova, s.m * 16, s.m};
+  EXPECT_FALSE(board.run(emit(t)));
+  EXPECT_EQ(board.fault(), "hang: DPU.EW_CFG.ew_op_cvt_bypass");
+}
+
+// A program that leaves the main reader of DPU_RDMA enabled and unfed never ends, and writes
+// nothing [notes mrdma-trap, HW].
+TEST(Matmul, EnabledAndUnfedReaderHangs) {
+  Board board;
+  const Mkn s{16, 32, 16};
+  const Operands o = random_operands(s, -3, 3, -3, 3, 1);
+  CubeTask t = matmul(code::fp16, code::fp16, s.m, s.k, s.n);
+  const auto out = place(board, t, o, s);
+  auto words = emit(t);
+  replace(words, 0x5044, value_of(words, 0x5044) & ~0x10u);
+  EXPECT_FALSE(board.run(words));
+  EXPECT_EQ(board.fault(), "hang: DPU_RDMA.RDMA_FEATURE_MODE_CFG.mrdma_disable");
+  for (std::size_t i = 0; i < out.bytes; ++i) ASSERT_EQ(out.data[i], std::byte{0xAA});
+}
+
+// MAC_GATING [notes chips/rk3588, HW sweep]: 0 or bit 24 clear stops the array, the reset value
+// and bits that clock nothing on this path change nothing.
+TEST(Matmul, MacGating) {
+  Board board;
+  const Mkn s{16, 32, 16};
+  const Operands o = random_operands(s, -3, 3, -3, 3, 1);
+  for (const std::uint32_t gating : {0x07800800u, 0xFFFFFFFFu, 0u, 0x06800800u}) {
+    CubeTask t = matmul(code::fp16, code::fp32, s.m, s.k, s.n);
+    const auto out = place(board, t, o, s);
+    auto words = emit(t);
+    words.insert(words.begin() + 2, regdb::Regcmd{0x0801, gating, 0x300C}.pack());
+    EXPECT_EQ(board.run(words), (gating & 1u << 24) != 0) << board.fault();
+    if ((gating & 1u << 24) != 0) {
+      EXPECT_EQ(at<float>(out, s, 5, 7), static_cast<float>(dot(o, s, 5, 7)));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace npu::sim::test
