@@ -342,7 +342,7 @@ void Core::run_pool(const TaskHook* listener) {
   const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
   if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
   macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_,
-                            pool_, listener);
+                            options_.quirks, pool_, listener);
   // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
   // timeout although the output is right [notes pool-completion, HW].
   done_bits_ |= 1u << (kPpuBit + ppu);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -153,6 +154,26 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   }
   c.dst_index = c.dst + (r.ppu(rd::ppu::DATA_FORMAT::offset) & ~0xFu);
   return c;
+}
+
+// What boards do not finish [iree-rocket LIMITS.md and pooling.rs, HW]. As NVDLA's PDP does, the
+// PPU keeps windows under way in a line buffer of eight banks: each row of windows that overlaps
+// another takes a power of two of them. 128 columns of one row, 64 of two, 32 of four, 16 of eight
+// meet all measured widths (3x3 34 and 35, 4x4 34 and 36, 5x5 and 8x8 20 and 24, 2x2 s2 256).
+void check_limits(const PoolConfig& c, const Quirks& quirks) {
+  if (quirks.pool_stride_beyond_kernel && c.stride_x > c.kernel_width)
+    hang("PPU.POOLING_KERNEL_CFG.kernel_stride_width",
+         "a stride wider than the kernel (quirk pool_stride_beyond_kernel)");
+  if (quirks.pool_stride_beyond_kernel && c.stride_y > c.kernel_height)
+    hang("PPU.POOLING_KERNEL_CFG.kernel_stride_height",
+         "a stride wider than the kernel (quirk pool_stride_beyond_kernel)");
+  const std::uint32_t rows = (c.kernel_height + c.stride_y - 1) / c.stride_y;
+  const std::uint32_t columns = rows > 8 ? 0 : 128 / std::bit_ceil(rows);
+  if (quirks.pool_line_buffer && c.out_width > columns)
+    hang("PPU.DATA_CUBE_OUT_WIDTH",
+         fmt::format("{} rows of windows overlap, so the line buffer holds {} columns, not {} "
+                     "(quirk pool_line_buffer)",
+                     rows, columns, c.out_width));
 }
 
 // Three bits of row and three of column, within the window [allbilly expt, 16x16 on a board]; the
@@ -306,9 +327,10 @@ TaskRecord record_of(const PoolConfig& c) {
 }  // namespace
 
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
-                          std::uint32_t dma_base, std::uint64_t budget, ThreadPool& pool,
-                          const TaskHook* hook) {
+                          std::uint32_t dma_base, std::uint64_t budget, const Quirks& quirks,
+                          ThreadPool& pool, const TaskHook* hook) {
   const PoolConfig c = read_config(registers, dma_base);
+  check_limits(c, quirks);
   const std::uint32_t lanes = 16 / c.element_bytes();
   const std::uint32_t planes = (c.channels + lanes - 1) / lanes;
   // A thousandth of the MAC rate: the PPU takes a few elements a cycle.

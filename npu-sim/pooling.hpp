@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "npu-sim/address_space.hpp"
+#include "npu-sim/quirks.hpp"
 #include "npu-sim/register_file.hpp"
 #include "npu-sim/task_record.hpp"
 #include "npu-sim/thread_pool.hpp"
@@ -22,7 +23,7 @@ struct PoolRegisters {
 /// Max, min and average pooling of fp16 and int8 cubes; returns the work in window elements.
 /// Throws TaskFault; in that case nothing has been written.
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
-                          std::uint32_t dma_base, std::uint64_t budget, ThreadPool& pool,
-                          const TaskHook* hook = nullptr);
+                          std::uint32_t dma_base, std::uint64_t budget, const Quirks& quirks,
+                          ThreadPool& pool, const TaskHook* hook = nullptr);
 
 }  // namespace npu::sim

@@ -59,6 +59,11 @@ struct Quirks {
   /// planes fail; the step is read off Mesa's addresses for row slices]. Off: the pitch that the
   /// two base addresses show.
   bool ew_operand_notch = true;
+  /// The rows of windows that overlap share a line buffer of 128 columns of output; a pool that
+  /// needs more never ends [iree-rocket LIMITS.md, HW: five kernels meet the rule to the column].
+  bool pool_line_buffer = true;
+  /// A pool whose stride is wider than its kernel never ends [iree-rocket pooling.rs, HW].
+  bool pool_stride_beyond_kernel = true;
 };
 
 }  // namespace npu::sim

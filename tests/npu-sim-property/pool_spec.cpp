@@ -106,9 +106,12 @@ PoolSpec draw_pool(Draw& d, Arena& arena) {
   s.planes = d.pick(1, 4);
   s.kernel_width = d.pick(1, d.once_in(8) ? 16 : 4);
   s.kernel_height = d.pick(1, d.once_in(8) ? 16 : 4);
-  s.stride_x = d.pick(1, d.once_in(8) ? 16 : 3);
-  s.stride_y = d.pick(1, d.once_in(8) ? 16 : 3);
-  if (d.once_in(2)) {
+  // Not wider than the kernel, and eight overlapping rows at most [iree-rocket LIMITS.md, HW].
+  s.stride_x = std::min(d.pick(1, d.once_in(8) ? 16 : 3), s.kernel_width);
+  s.stride_y = std::min(std::max(d.pick(1, d.once_in(8) ? 16 : 3), (s.kernel_height + 7) / 8),
+                        s.kernel_height);
+  // 12 columns and their padding: 26 of output at most, where eight rows leave 16.
+  if (d.once_in(2) && s.kernel_height <= 4 * s.stride_y) {
     s.left = d.pick(0, std::min(7u, s.kernel_width));
     s.top = d.pick(0, std::min(7u, s.kernel_height));
     s.right = d.pick(0, std::min(7u, s.kernel_width));
