@@ -344,11 +344,15 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
   pool.parallel_for((positions + kChunk - 1) / kChunk, [&](std::size_t chunk) {
     const std::size_t last = std::min(positions, (chunk + 1) * kChunk);
     for (std::size_t p = chunk * kChunk; p < last; ++p)
-      for (std::uint32_t ch = 0; ch < c.live_channels; ++ch) {
+      for (std::uint32_t ch = 0; ch < c.channels; ++ch) {
         const std::uint32_t group = ch / in_atom, lane = ch % in_atom;
         const std::uint8_t* a = main[group] + p * 16 + std::size_t{lane} * in_bytes;
         const std::uint8_t* b = nullptr;
-        if (memory) b = operand[group] + (per_channel ? 0 : p * 16) + std::size_t{lane} * in_bytes;
+        constexpr std::uint8_t kMissing[4] = {};
+        if (memory && ch >= c.operand_channels)
+          b = kMissing;
+        else if (memory)
+          b = operand[group] + (per_channel ? 0 : p * 16) + std::size_t{lane} * in_bytes;
         const std::size_t plane = std::size_t{group} * c.group_planes + lane / out_atom;
         std::uint8_t* to =
             out.data() + plane * plane_bytes + p * 16 + std::size_t{lane % out_atom} * out_bytes;

@@ -157,8 +157,9 @@ void read_operand(const FlyingRegisters& r, std::uint32_t dma_base, FlyingConfig
     ew.source = FlyingEw::Source::registers;
     for (std::uint32_t i = 0; i < 8; ++i)
       ew.values[i] = r.dpu(rd::dpu::EW_OP_VALUE_0::offset + 4 * i);
-    // One value per group of surfaces, it is said; boards have run one group, or eight equal ones.
-    if (c.channels * c.element_bytes() > 16)
+    // The second atom of a cube does not take the first value [iree-rocket tests/ew_round_hw.rs,
+    // board]; which one an atom takes is not known, so they have to be equal.
+    if (c.channels * c.element_bytes() > 16 || c.width * c.height > 1)
       for (std::uint32_t i = 1; i < 8; ++i)
         require(ew.values[i] == ew.values[0], "DPU.EW_OP_VALUE_1.ew_operand_1", ew.values[i]);
     return;
@@ -176,12 +177,12 @@ void read_operand(const FlyingRegisters& r, std::uint32_t dma_base, FlyingConfig
   require(!erdma.erdma_surf_mode, "DPU_RDMA.RDMA_ERDMA_CFG.erdma_surf_mode", 1);
   ew.source = cfg.ew_data_mode == 0 ? FlyingEw::Source::per_channel : FlyingEw::Source::per_pixel;
   ew.operand = std::uint64_t{dma_base} + r.rdma(rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset);
-  const std::uint32_t stride = r.rdma(rd::dpu_rdma::RDMA_EW_SURF_STRIDE::offset) & ~0xFu;
-  ew.operand_plane = stride;
-  if (ew.source == FlyingEw::Source::per_pixel) {
-    if (stride == 0) ew.operand_plane = std::uint64_t{c.width} * c.height * 16;
-    ew.operand_plane += r.rdma(rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset) & ~0xFu;
-  }
+  // Surfaces per pixel follow each other as those of the main reader do: two of 3x3 positions are
+  // right with a stride of 12 in the register [iree-rocket tests/ew_binary_hw.rs, board].
+  ew.operand_plane = ew.source == FlyingEw::Source::per_channel
+                         ? r.rdma(rd::dpu_rdma::RDMA_EW_SURF_STRIDE::offset) & ~0xFu
+                         : std::uint64_t{c.width} * c.height * 16 +
+                               (r.rdma(rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset) & ~0xFu);
 }
 
 void read_ew(const FlyingRegisters& r, const Lut& lut, std::uint32_t dma_base, const Quirks& quirks,
@@ -330,8 +331,9 @@ FlyingConfig read_flying_config(const FlyingRegisters& r, const Lut& lut, std::u
   c.width = rd::dpu::DATA_CUBE_WIDTH::decode(r.dpu(rd::dpu::DATA_CUBE_WIDTH::offset)).width;
   c.height = rd::dpu::DATA_CUBE_HEIGHT::decode(r.dpu(rd::dpu::DATA_CUBE_HEIGHT::offset)).height;
   c.channels = channel.channel;
-  // Lanes above ORIG_CHANNEL come out wrong on boards; the model leaves them 0.
-  c.live_channels = std::min(channel.orig_channel, channel.channel);
+  // Above ORIG_CHANNEL products of two operands are wrong on a board [allbilly expt], what takes no
+  // operand from memory is right [iree-rocket tests/ew_round_hw.rs]: the operand is missing there.
+  c.operand_channels = std::min(channel.orig_channel, channel.channel);
   const auto rdma = [&](std::uint32_t offset) { return (r.rdma(offset) & 0x1FFF) + 1; };
   if (rdma(rd::dpu_rdma::RDMA_DATA_CUBE_WIDTH::offset) != c.width ||
       rdma(rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT::offset) != c.height ||

@@ -58,7 +58,7 @@ struct FlyingEw {
 };
 
 struct FlyingConfig {
-  std::uint32_t width, height, channels, live_channels;
+  std::uint32_t width, height, channels, operand_channels;
   std::uint32_t type;  ///< of main operand and arithmetic: a precision code
   OutputType out_type;
   FlyingStage bs, bn;

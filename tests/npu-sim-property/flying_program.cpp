@@ -2,6 +2,8 @@
 // Registers of compute.md 6.1 and 5.6 [allbilly elementwise.py; notes dpu-lut-activation, HW].
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "pool_spec.hpp"
 #include "regdb/registers.hpp"
 
@@ -144,7 +146,14 @@ void put_rdma(Task& t, const Arena& arena, const FlyingSpec& s) {
   else
     put(t, rdma::RDMA_ERDMA_CFG{.erdma_disable = true});
   put(t, rdma::RDMA_EW_BASE_ADDR{.ew_base_addr = memory ? arena.address(s.operand) : 0});
-  put(t, rdma::RDMA_EW_SURF_STRIDE{.ew_surf_stride = memory ? s.operand_plane / 16 : 0});
+  // Per pixel only the notch counts.
+  const std::uint32_t plane = s.width * s.height;
+  const bool pixels = s.source == Source::per_pixel;
+  put(t, rdma::RDMA_EW_SURF_STRIDE{.ew_surf_stride = !memory  ? 0
+                                                     : pixels ? std::max(plane, 12u)
+                                                              : s.operand_plane / 16});
+  put(t, rdma::RDMA_EW_SURF_NOTCH{.ew_surf_notch =
+                                      memory && pixels ? s.operand_plane / 16 - plane : 0});
   put(t, rdma::RDMA_FEATURE_MODE_CFG{.in_precision = s.type,
                                      .burst_len = 15,
                                      .comb_use = s.comb_use,
@@ -155,7 +164,6 @@ void put_rdma(Task& t, const Arena& arena, const FlyingSpec& s) {
   put(t, rdma::RDMA_SURF_NOTCH{.surf_notch_addr = (s.src_plane - s.width * s.height * 16) / 16});
   put(t, rdma::RDMA_PAD_CFG{});
   put(t, rdma::RDMA_WEIGHT{.e_weight = 1, .n_weight = 1, .b_weight = 1, .m_weight = 1});
-  put(t, rdma::RDMA_EW_SURF_NOTCH{});
 }
 
 }  // namespace

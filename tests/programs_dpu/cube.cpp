@@ -15,12 +15,13 @@ std::vector<std::uint64_t> cube_program(const Cube& c, const Operands& in, std::
     s.raw(0x2001, c.brdma, rd::dpu_rdma::RDMA_BRDMA_CFG::offset);
     s.raw(0x2001, c.nrdma, rd::dpu_rdma::RDMA_NRDMA_CFG::offset);
     s.write(rd::dpu::DST_SURF_STRIDE::decode(c.row()));
-    s.write(rd::dpu::DATA_CUBE_HEIGHT{}).write(rd::dpu::DATA_CUBE_NOTCH_ADDR{});
+    s.write(rd::dpu::DATA_CUBE_HEIGHT{.height = c.height}).write(rd::dpu::DATA_CUBE_NOTCH_ADDR{});
     s.write(rd::dpu::BS_CFG::decode(c.bs_cfg)).write(rd::dpu::BS_ALU_CFG::decode(c.bs_alu));
     s.write(rd::dpu::BS_MUL_CFG::decode(c.bs_mul));
     s.write(rd::dpu::BS_RELUX_CMP_VALUE::decode(c.bs_relux));
     s.write(rd::dpu::BS_OW_CFG::decode(c.bs_ow));
-    s.write(rd::dpu::WDMA_SIZE_0::decode(last)).write(rd::dpu::WDMA_SIZE_1::decode(c.width - 1));
+    s.write(rd::dpu::WDMA_SIZE_0::decode(last))
+        .write(rd::dpu::WDMA_SIZE_1::decode((c.height - 1) << 16 | (c.width - 1)));
     s.write(rd::dpu::BN_CFG::decode(c.bn_cfg)).write(rd::dpu::BN_ALU_CFG::decode(c.bn_alu));
     s.write(rd::dpu::BN_MUL_CFG::decode(c.bn_mul));
     s.write(rd::dpu::BN_RELUX_CMP_VALUE::decode(c.bn_relux));
@@ -48,7 +49,7 @@ std::vector<std::uint64_t> cube_program(const Cube& c, const Operands& in, std::
   s.write(
       rd::dpu::OUT_CVT_SCALE::decode(c.out_scale.value_or(c.out_type == kFp16 ? 0x10001u : 1u)));
   s.write(rd::dpu_rdma::RDMA_DATA_CUBE_WIDTH{.width = c.width});
-  s.write(rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT{});
+  s.write(rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT{.height = c.height});
   s.write(rd::dpu_rdma::RDMA_DATA_CUBE_CHANNEL{.channel = c.channels});
   const bool reads = (c.ew & kFromRegister) != 0 && (c.ew & 3) == 0;
   s.write(rd::dpu_rdma::RDMA_ERDMA_CFG::decode(

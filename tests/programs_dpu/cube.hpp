@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Programs of the DPU alone on one row of atoms, as independent projects have run them on boards
+// Programs of the DPU alone, as independent projects have run them on boards
 // [allbilly examples/elementwise.py, where.py, expt/elementwise_int.py; userspace ew_int_probe].
 #pragma once
 
@@ -33,7 +33,7 @@ constexpr std::uint32_t kFromRegister = 1u << 6;  ///< clear this bit of ew_cfg(
 /// Registers in their own terms; addresses are filled in by run().
 struct Cube {
   std::uint32_t type = kFp16, out_type = kFp16;
-  std::uint32_t width = 1, channels = 8;
+  std::uint32_t width = 1, channels = 8, height = 1;
   std::optional<std::uint32_t> orig_channels;
   std::uint32_t bs_cfg = kStageOff, bs_alu = 0, bs_mul = 0, bs_relux = 0, bs_ow = 2;
   std::uint32_t bn_cfg = kStageOff, bn_alu = 0, bn_mul = 0, bn_relux = 0;
@@ -46,7 +46,7 @@ struct Cube {
   std::optional<std::uint32_t> out_scale;  ///< OUT_CVT_SCALE; else 0x10001 for fp16, 1
   bool widen = true;                       ///< MRDMA_FP16TOFP32_EN, with fp16
   bool bare = false;  ///< only what allbilly's first program writes: no pointers, BS, BN, strides
-  std::uint32_t row() const { return width * 16; }
+  std::uint32_t row() const { return width * height * 16; }
 };
 
 struct Operands {

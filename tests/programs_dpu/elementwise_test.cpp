@@ -100,7 +100,7 @@ TEST_F(Fp16Probe, OrigChannelZeroLeavesOneLaneRight) {
   const Halves got = go(c);
   ASSERT_EQ(got.size(), 4096u) << board.message();
   for (std::size_t i = 0; i < got.size(); ++i) {
-    ASSERT_EQ(got[i], i % 8 == 0 ? half(number(a[i]) * number(b[i])) : 0) << i;
+    ASSERT_EQ(number(got[i]), i % 8 == 0 ? number(half(number(a[i]) * number(b[i]))) : 0) << i;
   }
 }
 
@@ -130,6 +130,59 @@ TEST_F(Fp16Probe, TheConverterBypassIsForMultiplicationsOnly) {
   std::size_t passed = 0;
   for (std::size_t i = 0; i < got.size(); ++i) passed += got[i] == a[i];
   EXPECT_NEAR(static_cast<double>(passed), 2048, 200);  // "about half the elements"
+}
+
+// The gates of a third project [iree-rocket tests/ew_binary_hw.rs]: every element differs, and a
+// surface of 3x3 is smaller than EW_SURF_STRIDE may be.
+TEST(Surfaces, TwoOperandsOfManySurfaces) {
+  const struct {
+    std::uint32_t width, height, channels;
+  } shapes[] = {{4, 4, 16}, {3, 3, 16}, {7, 5, 24}, {14, 14, 64}, {197, 1, 768}, {197, 1, 3072}};
+  for (const auto& shape : shapes)
+    for (const std::uint32_t op : {kAdd, kMinus, kMul, kMax, kMin}) {
+      SCOPED_TRACE(testing::Message() << shape.channels << " channels, operation " << op);
+      if (shape.channels > 768 && op != kMul) continue;
+      Cube c{.width = shape.width,
+             .channels = (shape.channels + 15) / 16 * 16,
+             .height = shape.height,
+             .orig_channels = shape.channels,
+             .ew = ew_cfg(kFp16, op, op == kMul)};
+      c.ew_stride = std::max(c.row(), 12u * 16);
+      Board board;
+      Halves a(c.row() / 2 * c.channels / 8), b(a.size());
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        a[i] = half((static_cast<double>(i * 7 % 13) - 6) / 4);
+        b[i] = half((static_cast<double>(i * 5 % 11) - 5) / 2);
+      }
+      const auto got = run_as<std::uint16_t>(board, c, {board.put(a), board.put(b)}, a.size());
+      ASSERT_EQ(got.size(), a.size()) << board.message();
+      for (std::size_t i = 0; i < std::size_t{shape.width} * shape.height * shape.channels; ++i)
+        ASSERT_EQ(number(got[i]), apply(op, number(a[i]), number(b[i]))) << i;
+    }
+}
+
+// One channel of sixteen is live, but what takes no second operand is right on all lanes
+// [iree-rocket tests/ew_round_hw.rs and ew_unary_hw.rs].
+TEST(Surfaces, OneOperandOnEveryLane) {
+  Cube c{.width = 4, .channels = 16, .height = 4, .orig_channels = 1};
+  const auto run_one = [&](std::uint32_t op, double v, float constant) {
+    c.ew = ew_cfg(kFp16, op, false) & ~kFromRegister;
+    c.ew_value = std::bit_cast<std::uint32_t>(constant);
+    Board board;
+    const auto got = run_as<std::uint16_t>(board, c, {board.put(Halves(256, half(v)))}, 256);
+    EXPECT_EQ(got.size(), 256u) << board.message();
+    for (const std::uint16_t h : got) {
+      if (h != got[0]) return std::nan("");
+    }
+    return got.empty() ? std::nan("") : number(got[0]);
+  };
+  for (const double v : {-6.0, -4.75, -2.0, -0.5, 0.0, 0.5, 1.75, 4.5, 6.0}) {
+    EXPECT_EQ(run_one(kAdd, v, 0.5f), v + 0.5);
+    EXPECT_EQ(run_one(kFloor, v, 0), std::floor(v));
+    EXPECT_EQ(run_one(kCeil, v, 0), std::ceil(v));
+    EXPECT_EQ(run_one(kAbs, v, 0), std::abs(v));
+    EXPECT_EQ(run_one(kNeg, v, 0), -v);
+  }
 }
 
 template <class T>
