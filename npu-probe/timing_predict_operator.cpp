@@ -22,7 +22,10 @@ std::vector<std::uint32_t> numbers(const std::string& text) {
 }
 
 Modelled of(const Setting& s, const Layer& layer) {
-  const std::vector<sim::TaskWork> tasks = layer_tasks(layer, mac_type(s.row.dtype), s.c);
+  const sim::MacType type = mac_type(s.row.dtype);
+  if (type == sim::MacType::int4)
+    throw Inexpressible{"convolutions and pools are modelled for operands of 8 bits and more"};
+  const std::vector<sim::TaskWork> tasks = layer_tasks(layer, type, s.c);
   return from_job(sim::estimate_job(tasks, s.dispatch, s.c, s.clock));
 }
 
@@ -32,6 +35,8 @@ Modelled pool(const Setting& s, const std::vector<std::uint32_t>& n) {
   if (n.size() >= 3) {
     const std::uint32_t kernel = n.size() > 3 ? n[3] : number_after(text, "kernel").value_or(2);
     const std::uint32_t stride = number_after(text, "stride").value_or(kernel);
+    if (n[0] > 8192 || kernel > 16)
+      throw Inexpressible{"the PPU takes planes of at most 8192 and windows of at most 16"};
     r = of(s, {n[0], n[2], n[2], kernel, stride, LayerKind::pool, Activation::none, false, 0});
   } else if (s.vendor) {
     throw Inexpressible{"the shape of a pool is not HxWxC"};

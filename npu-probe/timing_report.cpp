@@ -80,7 +80,7 @@ std::string known_reason(const Measurement& row) {
 }  // namespace
 
 std::vector<Measurement> parse_measurements(std::string_view csv, std::string_view where) {
-  constexpr std::size_t kMostRows = 100'000;
+  constexpr std::size_t kMostRows = 10'000;
   static constexpr std::string_view kNeeded[] = {
       "op",    "dtype", "shape", "cores",  "npu_clock_mhz", "metric",
       "value", "unit",  "stack", "source", "conditions"};
@@ -96,7 +96,9 @@ std::vector<Measurement> parse_measurements(std::string_view csv, std::string_vi
     if (line.empty() || line.front() == '#') continue;
     const std::vector<std::string> fields = split_line(line, where, line_number);
     if (column.empty()) {
-      for (std::size_t i = 0; i < fields.size(); ++i) column.emplace(fields[i], i);
+      for (std::size_t i = 0; i < fields.size(); ++i)
+        if (!column.emplace(fields[i], i).second)
+          bad(where, line_number, fmt::format("two columns are called \"{}\"", fields[i]));
       for (const std::string_view name : kNeeded)
         if (column.count(name) == 0)
           bad(where, line_number, fmt::format("the first line has no column \"{}\"", name));

@@ -206,6 +206,7 @@ TEST(TimingReport, DamagedTablesAreNamedByLine) {
   const std::string header = kHeader;
   EXPECT_THAT(error(""), HasSubstr("no table"));
   EXPECT_THAT(error("op,dtype\n"), HasSubstr("no column"));
+  EXPECT_THAT(error("op,op," + header), HasSubstr("two columns"));
   EXPECT_THAT(error(header + "gemm,fp16\n"), HasSubstr("m.csv:2: 2 fields"));
   EXPECT_THAT(error(header + "gemm,fp16,1x1x1,one,600,t,1,ms,rocket,s,c,fit,\n"),
               HasSubstr("cores"));
