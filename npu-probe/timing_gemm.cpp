@@ -136,13 +136,16 @@ Modelled gemm_time(const GemmRun& run, const sim::Calibration& c, const sim::Ope
     if (files > 1 && static_cast<double>(run.m) > kTall)
       r.host += elements(run.m, columns) * (static_cast<double>(run.m) / kTall - 1) *
                 c.host_tall_ns * 1e-9 * files;
+    if (run.cold) r.host += c.host_call_ms * 1e-3;
+  }
+  if (!run.device_only || run.waits) {
+    // Four times a job. A thread alone waits for it; of several, most is hidden behind the others.
     const std::uint64_t tile_bytes = tiles.m * tiles.n * output_element(run.type);
     const std::uint64_t synced = run.output_right_sized
                                      ? std::min(kTilesPerJob, tiles.count_m * tiles.count_n)
                                      : kTilesPerJob;
-    r.host +=
-        4.0 * static_cast<double>(r.jobs * synced * tile_bytes) / c.host_sync_bytes_per_second;
-    if (run.cold) r.host += c.host_call_ms * 1e-3;
+    r.host += 4.0 * static_cast<double>(r.jobs * synced * tile_bytes) /
+              (files == 1 ? c.host_sync_alone_bytes_per_second : c.host_sync_bytes_per_second);
   }
   // While a core waits for the interrupt between two tasks of a job it does nothing else.
   const double core = r.device + r.dispatch;

@@ -73,6 +73,7 @@ Setting setting(const Measurement& row, const sim::Calibration& c) {
   if (s.vendor) {
     s.dispatch.interrupt = sim::InterruptCore::big_same;
     s.c.job_big_same_us = c.vendor_job_us;
+    s.c.host_sync_alone_bytes_per_second = c.host_sync_bytes_per_second;
   }
   return s;
 }
@@ -102,7 +103,8 @@ GemmRun gemm_run(const Setting& s) {
   run.asymmetric = s.vendor || has(text, "asymmetric");
   run.fast_read = run.asymmetric || has(text, "vector");
   run.output_right_sized = s.vendor || has(text, "right-sized");
-  // "wait": what a thread waits for its jobs, without its own work.
+  // "wait": what a thread waits for its jobs, without its own work; PREP_BO synchronises too.
+  run.waits = row.metric == "wait";
   run.device_only = row.metric == "device time" || row.metric == "wait";
   return run;
 }

@@ -24,6 +24,7 @@ struct GemmRun {
   bool asymmetric = false;          ///< tiles of 256 x 128 where K is sliced
   bool output_right_sized = false;  ///< else the output buffer holds 64 tiles
   bool device_only = false;         ///< no host work
+  bool waits = false;               ///< but for the synchronisation that waiting for a job includes
   bool fast_read = false;           ///< the library since July 2026 reads back with vector code
   bool cold = false;                ///< one-shot call: allocates and packs everything
   double host_parallelism = 0;      ///< 0: the calibration's

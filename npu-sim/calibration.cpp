@@ -61,6 +61,8 @@ constexpr std::array kEntries = {
     Entry{"host_tall_ns", "ns/element", &Calibration::host_tall_ns, 0, 1e4},
     Entry{"host_call_ms", "ms", &Calibration::host_call_ms, 0, 1e4},
     Entry{"host_sync_bytes_per_second", "B/s", &Calibration::host_sync_bytes_per_second, 1e6, 1e13},
+    Entry{"host_sync_alone_bytes_per_second", "B/s", &Calibration::host_sync_alone_bytes_per_second,
+          1e6, 1e15},
     Entry{"host_parallelism", "threads", &Calibration::host_parallelism, 1, 8},
     Entry{"mesa_invoke_ms", "ms", &Calibration::mesa_invoke_ms, 0, 1e4},
     Entry{"mesa_element_ns", "ns/element", &Calibration::mesa_element_ns, 0, 1e4},

@@ -30,7 +30,8 @@ struct Calibration {
   // the programs around the NPU whose speed was published
   double host_pack_ns = 0, host_pack_cold_ns = 0, host_read_ns = 0, host_read_fast_ns = 0;
   double host_tall_ns = 0, host_call_ms = 0;
-  double host_sync_bytes_per_second = 0, host_parallelism = 0;
+  double host_sync_bytes_per_second = 0, host_sync_alone_bytes_per_second = 0;
+  double host_parallelism = 0;
   double mesa_invoke_ms = 0, mesa_element_ns = 0;
   double vendor_invoke_ms = 0, vendor_share_us = 0;
   double cpu_bytes_per_second = 0, cpu_layer_ms = 0, host_unpack_ns = 0;
