@@ -61,12 +61,15 @@ const AddressSpace::Mapping* AddressSpace::find(std::uint64_t iova, std::uint64_
   return *offset < it->second.bytes ? &it->second : nullptr;
 }
 
-std::span<std::byte> AddressSpace::resolve(std::uint64_t iova, std::size_t bytes,
-                                           Access) const {
+std::span<std::byte> AddressSpace::resolve_write(std::uint64_t iova, std::size_t bytes) const {
   std::uint64_t offset = 0;
   const Mapping* mapping = find(iova, &offset);
   if (mapping == nullptr || bytes > mapping->bytes - offset) return {};
   return {mapping->memory.get() + offset, bytes};
+}
+
+std::span<const std::byte> AddressSpace::resolve(std::uint64_t iova, std::size_t bytes) const {
+  return AddressSpace::resolve_write(iova, bytes);
 }
 
 namespace {

@@ -12,14 +12,12 @@
 
 namespace npu::sim {
 
-enum class Access { read, write };
-
 /// The IOVA window of one open file (4 GiB, 4 KiB pages) as the IOMMU presents it to a core.
 ///
 /// Thread safety: map/unmap may be called while a core runs; unmap waits until no task that
 /// uses this space is running (Lock), so a span stays valid for the length of a task.
 ///
-/// DmaSpace answers resolve(), read() and write() through an IOMMU instead.
+/// DmaSpace answers resolve(), resolve_write(), read() and write() through an IOMMU instead.
 class AddressSpace {
  public:
   virtual ~AddressSpace() = default;
@@ -39,10 +37,10 @@ class AddressSpace {
   /// drm_mm [rocket_gem.c]. nullopt if the window is full.
   std::optional<std::uint32_t> find_hole(std::size_t bytes) const;
 
-  /// The `bytes` at `iova` if they lie in one mapping, else an empty span. With access read the
-  /// span must not be written: only an IOMMU tells the two apart.
-  virtual std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes,
-                                       Access access = Access::read) const;
+  /// The `bytes` at `iova` if they lie in one mapping, else an empty span. What will be written is
+  /// to be had by resolve_write() only: behind an IOMMU nothing else comes home.
+  virtual std::span<const std::byte> resolve(std::uint64_t iova, std::size_t bytes) const;
+  virtual std::span<std::byte> resolve_write(std::uint64_t iova, std::size_t bytes) const;
 
   /// Copies across adjacent mappings. False, with `*fault_iova` set to the first address that is
   /// not mapped, if any byte is missing.

@@ -122,10 +122,20 @@ bool DmaSpace::touch(std::uint64_t iova, Access access) const {
   return (now & may) != 0;
 }
 
-std::span<std::byte> DmaSpace::resolve(std::uint64_t iova, std::size_t bytes, Access access) const {
-  if (iova >= kWindow || bytes > kWindow - iova) return {};
+bool DmaSpace::touch_all(std::uint64_t iova, std::size_t bytes, Access access) const {
+  if (iova >= kWindow || bytes > kWindow - iova) return false;
   for (std::uint64_t at = iova; at < iova + bytes; at = (at | (kPageSize - 1)) + 1)
-    if (!touch(at, access)) return {};
+    if (!touch(at, access)) return false;
+  return true;
+}
+
+std::span<const std::byte> DmaSpace::resolve(std::uint64_t iova, std::size_t bytes) const {
+  if (!touch_all(iova, bytes, Access::read)) return {};
+  return {window_ + iova, bytes};
+}
+
+std::span<std::byte> DmaSpace::resolve_write(std::uint64_t iova, std::size_t bytes) const {
+  if (!touch_all(iova, bytes, Access::write)) return {};
   return {window_ + iova, bytes};
 }
 

@@ -69,8 +69,8 @@ class DmaSpace : public AddressSpace {
   /// core names the start of a transfer. nullopt if no access from there on has failed.
   std::optional<Failure> explain(std::uint64_t iova) const;
 
-  std::span<std::byte> resolve(std::uint64_t iova, std::size_t bytes,
-                               Access access = Access::read) const override;
+  std::span<const std::byte> resolve(std::uint64_t iova, std::size_t bytes) const override;
+  std::span<std::byte> resolve_write(std::uint64_t iova, std::size_t bytes) const override;
   bool read(std::uint64_t iova, void* out, std::size_t bytes,
             std::uint64_t* fault_iova) const override;
   bool write(std::uint64_t iova, const void* in, std::size_t bytes,
@@ -84,6 +84,7 @@ class DmaSpace : public AddressSpace {
 
   std::byte* mirror(std::uint32_t page) const { return window_ + std::uint64_t{page} * kPageSize; }
   bool touch(std::uint64_t iova, Access access) const;
+  bool touch_all(std::uint64_t iova, std::size_t bytes, Access access) const;
   std::uint8_t admit(std::uint64_t iova, Access access, std::uint8_t state) const;
   Translation translate(std::uint64_t iova, Access access) const;
 

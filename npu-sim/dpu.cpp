@@ -110,7 +110,7 @@ void Dpu::resolve_output(const AddressSpace& space) {
   if (config_.transposed) {
     const std::size_t last =
         transposed_slot(s.out_height, s.out_height - 1, config_.out_channels - 1);
-    const auto view = space.resolve(config_.dst, (last + 1) * sizeof(std::int16_t));
+    const auto view = space.resolve_write(config_.dst, (last + 1) * sizeof(std::int16_t));
     if (view.empty()) dma_fault(FaultKind::dma_write, "DPU.DST_BASE_ADDR", config_.dst);
     transposed_ = view.data();
     return;
@@ -126,7 +126,7 @@ void Dpu::resolve_output(const AddressSpace& space) {
     }
     const std::uint64_t address = config_.dst + plane / config_.group_planes * config_.dst_group +
                                   plane % config_.group_planes * config_.dst_plane;
-    const auto view = space.resolve(address, plane_bytes, Access::write);
+    const auto view = space.resolve_write(address, plane_bytes);
     if (view.empty()) {
       std::uint64_t bad = address;
       std::vector<std::byte> probe(std::min<std::size_t>(plane_bytes, 1 << 20));

@@ -287,11 +287,16 @@ TaskRecord record_of(const FlyingConfig& c, const Quirks& quirks) {
   return record;
 }
 
-std::uint8_t* plane_of(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
-                       FaultKind kind, const char* where) {
-  const auto view =
-      space.resolve(address, bytes, kind == FaultKind::dma_write ? Access::write : Access::read);
-  if (view.empty()) dma_fault(kind, where, address);
+const std::uint8_t* plane_of(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
+                             const char* where) {
+  const auto view = space.resolve(address, bytes);
+  if (view.empty()) dma_fault(FaultKind::dma_read, where, address);
+  return reinterpret_cast<const std::uint8_t*>(view.data());
+}
+
+std::uint8_t* target_of(const AddressSpace& space, std::uint64_t address, std::size_t bytes) {
+  const auto view = space.resolve_write(address, bytes);
+  if (view.empty()) dma_fault(FaultKind::dma_write, "DPU.DST_BASE_ADDR", address);
   return reinterpret_cast<std::uint8_t*>(view.data());
 }
 
@@ -319,19 +324,17 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
   const std::size_t target_bytes =
       (std::size_t{c.height} - 1) * c.dst_line + std::size_t{c.width} * 16;
   for (std::uint32_t g = 0; g < groups; ++g) {
-    main.push_back(plane_of(space, c.src + g * c.src_plane, plane_bytes, FaultKind::dma_read,
-                            "DPU_RDMA.RDMA_SRC_BASE_ADDR"));
+    main.push_back(
+        plane_of(space, c.src + g * c.src_plane, plane_bytes, "DPU_RDMA.RDMA_SRC_BASE_ADDR"));
     if (memory)
       operand.push_back(plane_of(space, c.ew.operand + g * c.ew.operand_plane,
-                                 per_channel ? 16 : plane_bytes, FaultKind::dma_read,
-                                 "DPU_RDMA.RDMA_EW_BASE_ADDR"));
+                                 per_channel ? 16 : plane_bytes, "DPU_RDMA.RDMA_EW_BASE_ADDR"));
     // Only planes that hold channels are written.
     const std::uint32_t left = c.channels - g * in_atom;
     const std::uint32_t used = (std::min(left, in_atom) + out_atom - 1) / out_atom;
     for (std::uint32_t p = 0; p < std::min(used, c.written_planes); ++p)
       targets[std::size_t{g} * c.group_planes + p] =
-          plane_of(space, c.dst + g * c.dst_group + p * c.dst_plane, target_bytes,
-                   FaultKind::dma_write, "DPU.DST_BASE_ADDR");
+          target_of(space, c.dst + g * c.dst_group + p * c.dst_plane, target_bytes);
   }
   const Operands stages = {load_operands(c.bs, c, space, quirks, "DPU_RDMA.RDMA_BS_BASE_ADDR"),
                            load_operands(c.bn, c, space, quirks, "DPU_RDMA.RDMA_BN_BASE_ADDR")};

@@ -11,9 +11,9 @@
 #include <mutex>
 #include <vector>
 
-#include "npu-sim/address_space.hpp"
-
 namespace npu::sim {
+
+enum class Access { read, write };
 
 /// Physical memory as the bus master sees it. True if every byte was there.
 struct PhysicalMemory {

@@ -347,7 +347,7 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
   if (out_bytes * planes > kMaxOutputBytes)
     bad_program("PPU.DATA_CUBE_OUT_WIDTH", "an output of more than 512 MiB");
   const auto target = [&](std::uint64_t address) {
-    const auto view = space.resolve(address, target_bytes, Access::write);
+    const auto view = space.resolve_write(address, target_bytes);
     if (view.empty()) dma_fault(FaultKind::dma_write, "PPU.DST_BASE_ADDR", address);
     return reinterpret_cast<std::uint8_t*>(view.data());
   };

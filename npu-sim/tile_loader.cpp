@@ -52,7 +52,7 @@ void read_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y, s
     const std::uint64_t address =
         line +
         static_cast<std::uint64_t>(static_cast<std::int64_t>(group) * c.feature.plane_stride);
-    const std::span<std::byte> view = space.resolve(address, bytes);
+    const std::span<const std::byte> view = space.resolve(address, bytes);
     const std::uint8_t* from = reinterpret_cast<const std::uint8_t*>(view.data());
     if (view.empty()) {
       scratch.resize(bytes);
@@ -474,7 +474,7 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
   WeightTile tile{
       s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise, 0, {}, {},
       {},          {},        {}};
-  std::span<std::byte> view = space.resolve(c.weights, c.weight_bytes);
+  std::span<const std::byte> view = space.resolve(c.weights, c.weight_bytes);
   std::vector<std::byte> scratch;
   if (view.empty()) {
     // Either across mappings or a fault; look before reserving memory for it.

@@ -66,8 +66,8 @@ TEST_F(DmaSpaceTest, ReadsCrossPagesAndNameTheFirstMissingAddress) {
 }
 
 TEST_F(DmaSpaceTest, OverlappingSpansAreTheSameMemory) {
-  const auto a = space.resolve(kIova, 0x1800, Access::write);
-  const auto b = space.resolve(kIova + 0x1000, 0x1000, Access::write);
+  const auto a = space.resolve_write(kIova, 0x1800);
+  const auto b = space.resolve_write(kIova + 0x1000, 0x1000);
   a[0x1004] = std::byte{0x77};
   EXPECT_EQ(b[4], std::byte{0x77});
   std::byte seen{};
@@ -79,7 +79,7 @@ TEST_F(DmaSpaceTest, OverlappingSpansAreTheSameMemory) {
 }
 
 TEST_F(DmaSpaceTest, OnlyChangedBeatsAreWrittenBack) {
-  const auto view = space.resolve(kIova, 0x3000, Access::write);
+  const auto view = space.resolve_write(kIova, 0x3000);
   view[0x20] = view[0x2F] = view[0x30] = std::byte{0x99};
   view[0x1FFF] = std::byte{0x99};
   // Meanwhile the CPU writes beside it.
@@ -116,7 +116,7 @@ TEST_F(DmaSpaceTest, EachStartSeesMemoryAnew) {
 
 TEST_F(DmaSpaceTest, ReadOnlyPageTakesNoOutput) {
   tables.map(kIova + 0x1000, physical(1), kRead);
-  EXPECT_TRUE(space.resolve(kIova + 0x10, 0x2000, Access::write).empty());
+  EXPECT_TRUE(space.resolve_write(kIova + 0x10, 0x2000).empty());
   const auto failure = space.explain(kIova + 0x10);
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->iova, kIova + 0x1000u);
@@ -130,7 +130,7 @@ TEST_F(DmaSpaceTest, ReadOnlyPageTakesNoOutput) {
 }
 
 TEST_F(DmaSpaceTest, PageTakenAwayBeforeTheWriteStopsItThere) {
-  const auto view = space.resolve(kIova, 0x2000, Access::write);
+  const auto view = space.resolve_write(kIova, 0x2000);
   ASSERT_FALSE(view.empty());
   view[0] = view[0x1050] = std::byte{1};
   tables.map(kIova + 0x1000, physical(1), kRead);
@@ -146,7 +146,7 @@ TEST_F(DmaSpaceTest, PageTakenAwayBeforeTheWriteStopsItThere) {
 
 TEST_F(DmaSpaceTest, PageThatMayOnlyBeWrittenTakesOutputAndGivesNoInput) {
   tables.map(kIova + 0x1000, physical(1), kWrite);
-  const auto view = space.resolve(kIova + 0x1000, 0x1000, Access::write);
+  const auto view = space.resolve_write(kIova + 0x1000, 0x1000);
   ASSERT_FALSE(view.empty());
   view[7] = std::byte{9};
   EXPECT_TRUE(space.resolve(kIova + 0x1000, 0x1000).empty());
@@ -156,7 +156,7 @@ TEST_F(DmaSpaceTest, PageThatMayOnlyBeWrittenTakesOutputAndGivesNoInput) {
 }
 
 TEST_F(DmaSpaceTest, CancelledStartWritesNothing) {
-  const auto view = space.resolve(kIova, 0x1000, Access::write);
+  const auto view = space.resolve_write(kIova, 0x1000);
   view[0] = std::byte{1};
   space.cancel();
   EXPECT_TRUE(space.resolve(kIova, 0x1000).empty());
@@ -283,7 +283,7 @@ TEST_F(DmaSpaceTest, ThreadsOfAStartShareTheMirror) {
         std::uint64_t missing = 0;
         EXPECT_TRUE(space.read(kIova + i * 0x1000 + 0x800, &seen, 1, &missing));
         EXPECT_EQ(seen, std::byte(0x10 + i));
-        const auto view = space.resolve(kIova + i * 0x1000, 0x1000, Access::write);
+        const auto view = space.resolve_write(kIova + i * 0x1000, 0x1000);
         view[static_cast<std::size_t>(t) * 16] = std::byte(t + 1);
       }
     });

@@ -221,7 +221,7 @@ void Bench::load(const ConvCase& c, const ConvMemory& m) {
 }
 
 std::byte* Bench::at(std::uint32_t iova, std::size_t bytes) {
-  return space->resolve(iova, bytes).data();
+  return space->resolve_write(iova, bytes).data();
 }
 
 bool Bench::run(const std::vector<std::uint64_t>& words, unsigned core, std::uint32_t tasks) {
