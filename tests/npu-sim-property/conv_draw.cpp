@@ -16,6 +16,7 @@ void fill(Draw& d, Arena& arena, std::uint32_t iova, std::size_t bytes, Type typ
     switch (type) {
       case Type::int8:
       case Type::int4: arena.image.store(to, static_cast<std::uint8_t>(d.bits())); break;
+      case Type::int16: arena.image.store(to, static_cast<std::uint16_t>(d.bits())); break;
       case Type::bf16: arena.image.store(to, static_cast<std::uint16_t>(bits >> 16)); break;
       case Type::tf32: arena.image.store(to, bits); break;
       case Type::fp16: {
@@ -117,7 +118,8 @@ void draw_inputs(Draw& d, Arena& arena, ConvSpec& s) {
   }
   switch (s.type) {
     case Type::int8:
-    case Type::int4: s.pad_word = static_cast<std::uint32_t>(d.bits()); break;
+    case Type::int4:
+    case Type::int16: s.pad_word = static_cast<std::uint32_t>(d.bits()); break;
     case Type::fp16: s.pad_word = d.pick(0, 0x5000) | (d.once_in(2) ? 0x8000 : 0); break;
     case Type::bf16: s.pad_word = std::bit_cast<std::uint32_t>(d.real(-10, 10)) >> 16; break;
     case Type::tf32: s.pad_word = std::bit_cast<std::uint32_t>(d.real(-10, 10)); break;
@@ -126,9 +128,8 @@ void draw_inputs(Draw& d, Arena& arena, ConvSpec& s) {
 
 void draw_float_stages(Draw& d, ConvSpec& s) {
   s.bs_alu_operand = std::bit_cast<std::uint32_t>(d.real(-6, 6));
-  s.bs_mul = false;
-  s.bn_mul = d.once_in(4);
-  s.bn_alu = d.once_in(4);
+  s.bs_mul = !s.bs_bypass && d.once_in(4);
+  s.bs_mul_operand = d.pick_signed(0x3000, 0x4800);
   s.bn_mul_operand = static_cast<std::uint16_t>(d.pick(0x3000, 0x4800) | d.pick(0, 1) << 15);
   s.bn_alu_operand = std::bit_cast<std::uint32_t>(d.real(-6, 6));
   s.scale = d.pick_signed(0, 1);
@@ -152,6 +153,10 @@ void draw_integer_stages(Draw& d, ConvSpec& s) {
   s.bs_mul = d.once_in(3);
   s.bs_mul_memory = s.bs_mul && d.once_in(2);
   s.bs_mul_operand = d.pick_signed(-32768, 32767);
+  s.bn_mul_operand = static_cast<std::uint16_t>(d.bits());
+  s.bn_alu_operand = static_cast<std::uint32_t>(d.int32_any());
+  s.bn_shift = d.pick(0, d.once_in(6) ? 63 : 20);
+  s.bn_shift_negative = d.once_in(2) ? s.bn_shift : d.pick(0, 20);
   s.bs_shift = d.pick(0, d.once_in(6) ? 63 : 20);
   s.bs_shift_negative = d.once_in(2) ? s.bs_shift : d.pick(0, 20);
   if (d.once_in(4)) return;  // OUT_CVT as it is after a raw program
@@ -170,10 +175,20 @@ void draw_stages(Draw& d, Arena& arena, ConvSpec& s) {
   s.bs_alu = !s.bs_bypass && !d.once_in(3);
   s.bs_minus = d.once_in(3);
   s.bs_alu_memory = s.bs_alu && d.once_in(2);
+  s.bn_mul = d.once_in(4);
+  s.bn_alu = d.once_in(4);
+  s.bn_minus = d.once_in(3);
+  s.bs_prelu = d.once_in(3);
+  s.bn_prelu = d.once_in(3);
   if (real)
     draw_float_stages(d, s);
   else
     draw_integer_stages(d, s);
+  if (s.type == Type::int16) {  // nothing of the kind has run
+    s.ow = 0;
+    s.ow_memory = false;
+    s.truncate = 0;
+  }
   if (s.bs_bypass) s.bs_mul = s.bs_mul_memory = false;
   s.bs_relu = s.bs_bypass ? Relu{} : draw_relu(d, real);
   s.bn_relu = draw_relu(d, real);
@@ -216,8 +231,10 @@ void draw_output(Draw& d, Arena& arena, ConvSpec& s) {
     s.out = d.once_in(2) ? kOutFp16 : kOutFp32;
   else if (s.type == Type::int4)
     s.out = d.once_in(3) ? kOutFp32 : kOutInt16;
+  else if (s.type == Type::int16)
+    s.out = kOutInt32;
   else
-    s.out = d.one_of({kOutInt8, kOutInt8, kOutInt32, kOutFp32});
+    s.out = d.one_of({kOutInt8, kOutInt8, kOutInt32, kOutFp32, kOutFp16});
   // SIZE_E has 3 bits: 8 surfaces are the most that a group gets.
   s.size_e = std::min(8u, s.group_planes()) - 1;
   if (d.once_in(8)) s.size_e = d.pick(0, s.size_e);
@@ -250,7 +267,6 @@ ConvSpec draw_conv(Draw& d, Arena& arena, Type type, const ConvLimits& limits) {
   draw_inputs(d, arena, s);
   draw_output(d, arena, s);
   if (limits.stages) draw_stages(d, arena, s);
-  if (s.out == kOutFp16 && !is_real(type)) s.out = kOutFp32;
   if (s.pixels) {
     s.cvt_scale = d.pick_signed(-32768, 32767);
     s.cvt_shift = d.pick(0, d.once_in(4) ? 63 : 16);
@@ -267,7 +283,7 @@ ConvSpec draw_conv(Draw& d, Arena& arena, Type type, const ConvLimits& limits) {
 }
 
 std::string describe(const ConvSpec& s) {
-  const char* names[] = {"int8", "int4", "fp16", "bf16", "tf32"};
+  const char* names[] = {"int8", "int4", "int16", "fp16", "bf16", "tf32"};
   return fmt::format(
       "{}{}{}{} {}x{}x{} -> {}x{}x{} of {} kernels {}x{}, stride {},{} dilation {},{} pad {},{} "
       "({:#x}), out {} size_e {}{}{}; ow {}{}{} truncate {}; BS {} alu {} mul {}; BN mul {} alu "

@@ -82,6 +82,7 @@ void put_bs_bn(Task& t, const ConvSpec& s) {
                      .bs_alu_src = s.bs_alu_memory ? 1u : 0u,
                      .bs_relux_en = s.bs_relu.limited,
                      .bs_relu_bypass = !s.bs_relu.on,
+                     .bs_mul_prelu = s.bs_prelu,
                      .bs_mul_bypass = !s.bs_mul,
                      .bs_alu_bypass = !s.bs_alu,
                      .bs_bypass = s.bs_bypass});
@@ -96,14 +97,15 @@ void put_bs_bn(Task& t, const ConvSpec& s) {
                         .od_bypass = s.od_bypass,
                         .ow_src = s.ow_memory ? 1u : 0u});
   put(t, dpu::BS_OW_OP{.ow_op = s.ow});
-  put(t, dpu::BN_CFG{.bn_alu_algo = 2,
+  put(t, dpu::BN_CFG{.bn_alu_algo = s.bn_minus ? 4u : 2u,
                      .bn_relux_en = s.bn_relu.limited,
                      .bn_relu_bypass = !s.bn_relu.on,
+                     .bn_mul_prelu = s.bn_prelu,
                      .bn_mul_bypass = !s.bn_mul,
                      .bn_alu_bypass = !s.bn_alu,
                      .bn_bypass = !s.bn_mul && !s.bn_alu && !s.bn_relu.on});
   put(t, dpu::BN_ALU_CFG{.bn_alu_operand = s.bn_alu_operand});
-  put(t, dpu::BN_MUL_CFG{.bn_mul_operand = s.bn_mul_operand});
+  put(t, dpu::BN_MUL_CFG{.bn_mul_operand = s.bn_mul_operand, .bn_mul_shift_value = s.bn_shift});
   put(t, dpu::BN_RELUX_CMP_VALUE{.bn_relux_cmp_dat = s.bn_relu.limit});
 }
 
@@ -114,6 +116,7 @@ void put_dpu(Task& t, const Arena& arena, const ConvSpec& s) {
       dpu::FEATURE_MODE_CFG{.burst_len = 15, .conv_mode = s.depthwise ? 3u : 0u, .output_mode = 2});
   put(t, dpu::DATA_FORMAT{.out_precision = s.out,
                           .in_precision = f.dpu_code,
+                          .bn_mul_shift_value_neg = s.bn_shift_negative,
                           .bs_mul_shift_value_neg = s.bs_shift_negative,
                           .proc_precision = f.dpu_code});
   put(t, dpu::DST_BASE_ADDR{.dst_base_addr = arena.address(s.dst)});

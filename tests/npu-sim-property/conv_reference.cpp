@@ -22,6 +22,7 @@ double element(const Image& m, Type type, std::uint64_t iova, std::uint64_t inde
     case Type::int8: return m.load<std::int8_t>(iova + index);
     case Type::int4:
       return nibble(m.load<std::uint8_t>(iova + index / 2), static_cast<std::uint32_t>(index));
+    case Type::int16: return m.load<std::int16_t>(iova + index * 2);
     case Type::fp16: return fp16_value(m.load<std::uint16_t>(iova + index * 2));
     case Type::bf16: return bf16_value(m.load<std::uint16_t>(iova + index * 2));
     case Type::tf32: return tf32_value(m.load<float>(iova + index * 4));
@@ -33,6 +34,7 @@ double padding(const ConvSpec& s) {
   switch (s.type) {
     case Type::int8: return static_cast<std::int8_t>(s.pad_word);
     case Type::int4: return nibble(static_cast<std::uint8_t>(s.pad_word), 0);
+    case Type::int16: return static_cast<std::int16_t>(s.pad_word);
     case Type::fp16: return fp16_value(static_cast<std::uint16_t>(s.pad_word));
     case Type::bf16: return bf16_value(static_cast<std::uint16_t>(s.pad_word));
     case Type::tf32: return tf32_value(std::bit_cast<float>(s.pad_word));
@@ -104,6 +106,12 @@ float apply(const Relu& relu, float v) {
   return relu.limited && v > limit ? limit : v;
 }
 
+Wide product(Wide v, Wide factor, std::uint32_t shift, std::uint32_t shift_negative, bool prelu) {
+  if (prelu && v >= 0) return v;
+  v *= factor;
+  return shift_right(v, v < 0 ? shift_negative : shift, Tie::even);
+}
+
 Wide integer_result(const ConvSpec& s, const Image& m, const Loaded& in, std::uint32_t o,
                     std::uint32_t y, std::uint32_t x) {
   Wide sum = 0, window = 0;
@@ -127,12 +135,19 @@ Wide integer_result(const ConvSpec& s, const Image& m, const Loaded& in, std::ui
                                                       : s.stream + o / 8 * 64 + o % 8 * 4);
     v += s.bs_minus ? -operand : operand;
   }
-  if (s.bs_mul) {
-    v *= s.bs_mul_memory ? m.load<std::int16_t>(record + 48) : s.bs_mul_operand;
-    v = shift_right(v, v < 0 ? s.bs_shift_negative : s.bs_shift, Tie::even);
+  if (s.bs_mul)
+    v = product(v, s.bs_mul_memory ? m.load<std::int16_t>(record + 48) : s.bs_mul_operand,
+                s.bs_shift, s.bs_shift_negative, s.bs_prelu);
+  v = clamp_bits(v, 32);
+  v = apply(s.bs_relu, v);
+  // BN multiplies first, by an unsigned number [notes out-cvt-converter, HW].
+  if (s.bn_mul) v = product(v, s.bn_mul_operand, s.bn_shift, s.bn_shift_negative, s.bn_prelu);
+  if (s.bn_alu) {
+    const Wide operand = static_cast<std::int32_t>(s.bn_alu_operand);
+    v += s.bn_minus ? -operand : operand;
   }
   v = clamp_bits(v, 32);
-  v = apply(s.bn_relu, apply(s.bs_relu, v));
+  v = apply(s.bn_relu, v);
   if (s.ew) {
     Wide e = m.load<std::int8_t>(addend_address(s, o, y, x));
     const Tie tie = s.ew_up ? Tie::up : Tie::even;
@@ -179,9 +194,14 @@ float float_result(const ConvSpec& s, const Image& m, const Loaded& in, std::uin
         s.bs_alu_memory ? m.load<float>(s.stream + o * 4) : std::bit_cast<float>(s.bs_alu_operand);
     v = s.bs_minus ? v - operand : v + operand;
   }
+  if (s.bs_mul && (!s.bs_prelu || v < 0))
+    v *= static_cast<float>(fp16_value(static_cast<std::uint16_t>(s.bs_mul_operand)));
   v = apply(s.bs_relu, v);
-  if (s.bn_mul) v *= static_cast<float>(fp16_value(s.bn_mul_operand));
-  if (s.bn_alu) v += std::bit_cast<float>(s.bn_alu_operand);
+  if (s.bn_mul && (!s.bn_prelu || v < 0)) v *= static_cast<float>(fp16_value(s.bn_mul_operand));
+  if (s.bn_alu) {
+    const auto operand = std::bit_cast<float>(s.bn_alu_operand);
+    v = s.bn_minus ? v - operand : v + operand;
+  }
   v = apply(s.bn_relu, v);
   if (s.ew) {
     const auto e =
@@ -241,6 +261,10 @@ void conv_effect(const ConvSpec& s, Image& m, PlainCbuf& cbuf) {
             case kOutInt8: m.store(to + lane, static_cast<std::int8_t>(clamp_bits(v, 8))); break;
             case kOutInt16:
               m.store(to + lane * 2, static_cast<std::int16_t>(clamp_bits(v, 16)));
+              break;
+            case kOutFp16:  // of the number as an fp32
+              m.store(to + lane * 2,
+                      fp16_bits(static_cast<double>(static_cast<float>(clamp_bits(v, 32)))));
               break;
             case kOutInt32:
               m.store(to + lane * 4, static_cast<std::int32_t>(clamp_bits(v, 32)));

@@ -8,8 +8,8 @@
 
 namespace npu::sim::property {
 
-enum class Type { int8, int4, fp16, bf16, tf32 };
-constexpr bool is_real(Type t) { return t != Type::int8 && t != Type::int4; }
+enum class Type { int8, int4, int16, fp16, bf16, tf32 };
+constexpr bool is_real(Type t) { return t >= Type::fp16; }
 
 /// Layout facts of an operand type [notes tile-layouts, precision-field].
 struct TypeFacts {
@@ -21,6 +21,7 @@ constexpr TypeFacts facts(Type t) {
   switch (t) {
     case Type::int8: return {0, 0, 8, 32, 32, 64};
     case Type::int4: return {6, 6, 4, 64, 32, 0};
+    case Type::int16: return {1, 1, 16, 16, 32, 0};
     case Type::fp16: return {2, 2, 16, 16, 32, 32};
     case Type::bf16: return {3, 3, 16, 16, 32, 32};
     case Type::tf32: return {7, 5, 32, 16, 16, 0};
@@ -64,6 +65,8 @@ struct ConvSpec {
   bool bs_mul = false, bs_mul_memory = false;
   std::int32_t bs_mul_operand = 0;
   std::uint32_t bs_shift = 0, bs_shift_negative = 0;
+  bool bs_prelu = false, bn_prelu = false, bn_minus = false;
+  std::uint32_t bn_shift = 0, bn_shift_negative = 0;
   Relu bs_relu, bn_relu, ew_relu;
   bool bn_mul = false, bn_alu = false;
   std::uint16_t bn_mul_operand = 0;

@@ -24,6 +24,9 @@ TEST(ConvolutionProperty, Int8EqualsTheNestedLoops) {
 TEST(ConvolutionProperty, Int4EqualsTheNestedLoops) {
   expect_nested_loops(Type::int4, 60, kIntegers);
 }
+TEST(ConvolutionProperty, Int16EqualsTheNestedLoops) {
+  expect_nested_loops(Type::int16, 60, kFloats);
+}
 TEST(ConvolutionProperty, Fp16EqualsTheNestedLoops) {
   expect_nested_loops(Type::fp16, 80, kFloats);
 }

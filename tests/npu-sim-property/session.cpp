@@ -50,8 +50,8 @@ Session draw_session(Draw& d, Arena& arena, std::uint32_t most) {
     switch (d.pick(0, 5)) {
       case 0:
       case 1: {
-        const Type type =
-            d.one_of({Type::int8, Type::int8, Type::int4, Type::fp16, Type::bf16, Type::tf32});
+        const Type type = d.one_of(
+            {Type::int8, Type::int8, Type::int4, Type::int16, Type::fp16, Type::bf16, Type::tf32});
         ConvSpec s = draw_conv(d, arena, type, {.side = 6, .channels = 48, .kernels = 40});
         if (feed && !is_real(type)) s.features = *output;
         session.tasks.push_back(conv_task(arena, s));

@@ -24,7 +24,8 @@ TEST(SessionProperty, MatrixProductsInTilesEqualTheWholeProduct) {
   Chip chip;
   for_each_case(20, [&](Draw& draw) {
     Arena arena(draw);
-    const Type type = draw.one_of({Type::int8, Type::int4, Type::fp16, Type::bf16, Type::tf32});
+    const Type type =
+        draw.one_of({Type::int8, Type::int4, Type::int16, Type::fp16, Type::bf16, Type::tf32});
     ConvSpec whole;
     whole.type = type;
     const TypeFacts f = facts(type);
@@ -41,7 +42,7 @@ TEST(SessionProperty, MatrixProductsInTilesEqualTheWholeProduct) {
            -4, 4);
       fill(draw, arena, whole.weights, kernel_bytes * whole.kernels, type, -4, 4);
     }
-    whole.out = is_real(type) ? kOutFp32 : type == Type::int8 ? kOutInt32 : kOutInt16;
+    whole.out = is_real(type) ? kOutFp32 : type == Type::int4 ? kOutInt16 : kOutInt32;
     whole.size_e = whole.group_planes() - 1;
     whole.dst_plane = whole.out_height * 16;
     whole.dst_group = whole.dst_plane * whole.group_planes();
