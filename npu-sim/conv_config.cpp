@@ -19,7 +19,7 @@ constexpr std::uint32_t kAll = 0xFFFFFFFF;
 
 constexpr KnownBits kCna[] = {
     {rd::cna::OPERATION_ENABLE::offset, kAll}, {rd::cna::CONV_CON1::offset, 0x6001F3FF},
-    {rd::cna::CONV_CON2::offset, 0x00003FF0},  // FEATURE_GRAINS: timing only
+    {rd::cna::CONV_CON2::offset, 0x00FF3FF0},  // KERNEL_GROUP, FEATURE_GRAINS: timing only
     {rd::cna::CONV_CON3::offset, 0x03FF3F3F},  // not NN_MODE
     {rd::cna::DATA_SIZE0::offset, kAll},       {rd::cna::DATA_SIZE1::offset, kAll},
     {rd::cna::DATA_SIZE2::offset, kAll},       {rd::cna::DATA_SIZE3::offset, 0x003FFFFF},
@@ -140,6 +140,27 @@ std::uint32_t spread(std::uint32_t field) {
   return field == 1 || field == 3 || field == 7 ? field + 1 : 1;
 }
 
+InputConverter read_converter(const BlockRegisters& r) {
+  const auto con0 = rd::cna::CVT_CON0::decode(r.cna(rd::cna::CVT_CON0::offset));
+  InputConverter c{};
+  c.active = true;
+  c.is_signed = con0.data_sign;
+  c.add_first = con0.cvt_type != 0;
+  c.half_up = con0.round_type != 0;
+  const std::uint16_t constants[] = {rd::cna::CVT_CON1::offset, rd::cna::CVT_CON2::offset,
+                                     rd::cna::CVT_CON3::offset, rd::cna::CVT_CON4::offset};
+  const std::uint32_t shifts[] = {con0.cvt_truncate_0, con0.cvt_truncate_1, con0.cvt_truncate_2,
+                                  con0.cvt_truncate_3};
+  for (int lane = 0; lane < 4; ++lane) {
+    const std::uint32_t word = r.cna(constants[lane]);
+    c.scale[lane] = static_cast<std::int16_t>(word >> 16);
+    c.offset[lane] = static_cast<std::int16_t>(word & 0xFFFF);
+    c.shift[lane] = shifts[lane];
+  }
+  c.lanes = r.cna(rd::cna::CVT_CON5::offset);
+  return c;
+}
+
 void read_cna(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quirks,
               ConvConfig& c) {
   const auto con1 = rd::cna::CONV_CON1::decode(r.cna(rd::cna::CONV_CON1::offset));
@@ -229,22 +250,25 @@ void read_cna(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& qui
     f.line_stride = line * f.pixel_bytes;
   } else if (con1.argb_in != 0) {
     require(precision == Precision::int8, "CNA.CONV_CON1.argb_in", con1.argb_in);
-    // One uint8 channel in rows of LINE_STRIDE bytes, made int8 by the converter [mesa; TRM].
-    require(con1.argb_in == 8, "CNA.CONV_CON1.argb_in", con1.argb_in);
+    // Codes 8 to 11: one to four bytes a pixel, made int8 by the converter; LINE_STRIDE counts
+    // pixels [one channel: mesa, TRM; more: inferred from the fp16 programs of allbilly].
+    require(con1.argb_in >= 8 && con1.argb_in <= 11, "CNA.CONV_CON1.argb_in", con1.argb_in);
     require(con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 0);
-    require(!cvt.data_sign, "CNA.CVT_CON0.data_sign", 1);
     require(!cvt.cvt_bypass, "CNA.CVT_CON0.cvt_bypass", 1);
-    require(cvt.cvt_type == 0, "CNA.CVT_CON0.cvt_type", 1);
-    f.pixels = true;
-    f.line_stride = line;
-    const auto lane = rd::cna::CVT_CON1::decode(r.cna(rd::cna::CVT_CON1::offset));
-    f.cvt_scale = static_cast<std::int16_t>(lane.cvt_scale0);
-    f.cvt_offset = static_cast<std::int16_t>(lane.cvt_offset0);
-    f.cvt_shift = cvt.cvt_truncate_0;
-    f.cvt_half_up = cvt.round_type;
+    f.pixel_channels = con1.argb_in - 7;
+    f.line_stride = line * f.pixel_channels;
+    f.cvt = read_converter(r);
   } else {
     require(!con1.nonalign_dma, "CNA.CONV_CON1.nonalign_dma", 1);
-    require(cvt.cvt_bypass, "CNA.CVT_CON0.cvt_bypass", 0);
+    if (!cvt.cvt_bypass) {
+      require(precision == Precision::int8, "CNA.CVT_CON0.cvt_bypass", 0);
+      f.cvt = read_converter(r);
+      // Which of the four constants a channel of a feature takes is not known.
+      for (int lane = 1; lane < 4; ++lane)
+        require(f.cvt.scale[lane] == f.cvt.scale[0] && f.cvt.offset[lane] == f.cvt.offset[0] &&
+                    f.cvt.shift[lane] == f.cvt.shift[0],
+                "CNA.CVT_CON2.cvt_scale1", static_cast<std::uint16_t>(f.cvt.scale[lane]));
+    }
     f.row_major = con1.group_line_off;
     if (f.row_major) {
       // A plain matrix, one position per line, line stride in atoms [allbilly gemm.py, board;

@@ -75,6 +75,14 @@ struct ConvShape {
   bool operator==(const ConvShape&) const = default;
 };
 
+/// CNA's input converter. CVT_TYPE 0: sat8(round(x * scale >> shift) + offset); 1: add first [TRM].
+struct InputConverter {
+  bool active, is_signed, add_first, half_up;
+  std::int32_t scale[4], offset[4];  ///< by channel of a pixel
+  std::uint32_t shift[4];
+  std::uint32_t lanes;  ///< CVT_CON5: channels of an atom that are converted
+};
+
 /// Where the feature bytes come from. Strides in bytes.
 struct FeatureSource {
   std::uint64_t address;
@@ -82,10 +90,8 @@ struct FeatureSource {
   std::int64_t plane_stride;  ///< between atoms of channels
   bool row_major;             ///< GROUP_LINE_OFF: all channels of a position side by side
   std::uint32_t pixel_bytes;  ///< of a position in memory where ARGB_IN says fewer channels, or 0
-  bool pixels;                ///< one uint8 channel, converted by CVT
-  std::int32_t cvt_scale, cvt_offset;
-  std::uint32_t cvt_shift;
-  bool cvt_half_up;
+  std::uint32_t pixel_channels;  ///< one to four bytes a pixel, for the converter; 0: features
+  InputConverter cvt;
   std::uint32_t bank_offset;  ///< FC_DATA_BANK: banks that the reader starts too far
 };
 

@@ -29,8 +29,8 @@ Transfer feature_transfer(const ConvConfig& c) {
   Transfer t{Engine::feature, f.address};
   t.rows = s.in_height;
   t.row_stride = static_cast<std::uint64_t>(f.line_stride);
-  if (f.pixels) {
-    t.bytes = s.in_width;
+  if (f.pixel_channels != 0) {
+    t.bytes = std::uint64_t{s.in_width} * f.pixel_channels;
   } else if (f.row_major) {
     t.bytes = s.in_width * position_bytes;
   } else {

@@ -72,6 +72,17 @@ void expand_int4(const std::uint8_t* in, std::size_t count, std::int8_t* out) {
   }
 }
 
+// One byte through CNA's converter; `lane` chooses the constants.
+std::uint8_t convert(const InputConverter& c, std::uint8_t byte, std::size_t lane) {
+  const std::int64_t x =
+      c.is_signed ? std::int64_t{static_cast<std::int8_t>(byte)} : std::int64_t{byte};
+  const TieRule rule = c.half_up ? TieRule::half_up : TieRule::half_even;
+  const std::int64_t y =
+      c.add_first ? round_shift((x + c.offset[lane]) * c.scale[lane], c.shift[lane], rule)
+                  : round_shift(x * c.scale[lane], c.shift[lane], rule) + c.offset[lane];
+  return static_cast<std::uint8_t>(saturate<std::int8_t>(y));
+}
+
 void copy_integer_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y,
                       std::uint32_t width, std::uint8_t input_xor, std::uint8_t* row) {
   const std::size_t count = std::size_t{width} * c.shape.channels;
@@ -81,28 +92,26 @@ void copy_integer_row(const ConvConfig& c, const AddressSpace& space, std::uint3
     expand_int4(packed.data(), count, reinterpret_cast<std::int8_t*>(row));
   } else {
     read_row(c, space, y, width, c.shape.channels, row);
+    if (c.feature.cvt.active)
+      for (std::size_t i = 0; i < count; ++i)
+        if ((c.feature.cvt.lanes >> i % kAtom & 1) != 0) row[i] = convert(c.feature.cvt, row[i], 0);
   }
   if (input_xor != 0)
     for (std::size_t i = 0; i < count; ++i) row[i] ^= input_xor;
 }
 
-// The converter's effect on a uint8 pixel: sat8(round(x * scale >> truncate) + offset)
-// [TRM, CVT_TYPE 0; recorded vectors].
 void copy_pixel_row(const ConvConfig& c, const AddressSpace& space, std::uint32_t y,
-                    std::uint32_t width, std::uint8_t input_xor, TieRule tie, std::uint8_t* row) {
-  std::vector<std::uint8_t> pixels(width);
+                    std::uint32_t width, std::uint8_t input_xor, std::uint8_t* row) {
+  const std::size_t channels = c.feature.pixel_channels;
+  std::vector<std::uint8_t> pixels(width * channels);
   read_or_fault(space, c.feature.address + static_cast<std::uint64_t>(y * c.feature.line_stride),
                 pixels.data(), pixels.size(), "CNA.FEATURE_DATA_ADDR");
-  const TieRule rule = c.feature.cvt_half_up ? TieRule::half_up : tie;
-  for (std::uint32_t x = 0; x < width; ++x) {
-    std::uint8_t* out = row + std::size_t{x} * c.shape.channels;
-    // The other channels of the atom meet weights that cancel (zero point): any value will do.
-    std::memset(out, input_xor, c.shape.channels);
-    const std::int64_t value =
-        round_shift(std::int64_t{pixels[x]} * c.feature.cvt_scale, c.feature.cvt_shift, rule) +
-        c.feature.cvt_offset;
-    out[0] = static_cast<std::uint8_t>(saturate<std::int8_t>(value)) ^ input_xor;
-  }
+  // The other channels of the atom meet weights that cancel (zero point): any value will do.
+  std::memset(row, input_xor, std::size_t{width} * c.shape.channels);
+  for (std::uint32_t x = 0; x < width; ++x)
+    for (std::size_t channel = 0; channel < channels; ++channel)
+      row[std::size_t{x} * c.shape.channels + channel] =
+          convert(c.feature.cvt, pixels[x * channels + channel], channel) ^ input_xor;
 }
 
 }  // namespace
@@ -318,8 +327,8 @@ FeatureTile load_features(const ConvConfig& c, const AddressSpace& space, Thread
     return tile;
   }
   fill_tile(tile, pool, pad, [&](std::uint32_t y, std::uint32_t width, std::size_t at) {
-    if (c.feature.pixels)
-      copy_pixel_row(c, space, y, width, input_xor, TieRule::half_even, tile.bytes.data() + at);
+    if (c.feature.pixel_channels != 0)
+      copy_pixel_row(c, space, y, width, input_xor, tile.bytes.data() + at);
     else
       copy_integer_row(c, space, y, width, input_xor, tile.bytes.data() + at);
   });

@@ -429,6 +429,62 @@ TEST(Conv, ConverterSignAndTies) {
   EXPECT_EQ(at<std::int32_t>(out, t, 3, 1, 2), -l.sums(3, 1, 2).first);
 }
 
+// CNA's converter: multiply, shift with rounding, add, saturate (CVT_TYPE 0) or add first (1); an
+// image of 1 to 4 bytes a pixel has constants for each channel [TRM; one channel: Mesa, HW].
+TEST(Conv, InputConverterOnPixelsAndFeatures) {
+  Board board;
+  const ConvShape2d s{32, 6, 7, 32, 1, 1};
+  std::mt19937 rng(3);
+  std::uniform_int_distribution<int> byte(0, 255);
+  const std::int32_t scale[] = {16384, -8192, 24576, 12288}, offset[] = {-128, 100, -37, 5};
+  const auto converted = [&](int raw, std::uint32_t lane, bool add_first) {
+    const std::int64_t v = add_first
+                               ? half_even((raw + std::int64_t{offset[lane]}) * scale[lane], 14)
+                               : half_even(std::int64_t{raw} * scale[lane], 14) + offset[lane];
+    return static_cast<std::int32_t>(std::clamp<std::int64_t>(v, -128, 127));
+  };
+  for (std::uint32_t pixel = 0; pixel <= 4; ++pixel)  // 0: a feature cube
+    for (const bool add_first : {false, true}) {
+      Layer l = layer(s, false, -128, 127, 40 + pixel);
+      std::vector<std::uint8_t> raw(std::size_t{s.in_height} * s.in_width * (pixel ? pixel : 32));
+      for (auto& b : raw) b = static_cast<std::uint8_t>(byte(rng));
+      CubeTask t = conv_int8(s);
+      const auto out = place(board, t, l);
+      const auto in = board.upload(raw);
+      t.input = in.iova;
+      for (std::uint32_t c = 0; c < s.channels; ++c)
+        for (std::uint32_t y = 0; y < s.in_height; ++y)
+          for (std::uint32_t x = 0; x < s.in_width; ++x) {
+            auto& v = l.x[(std::size_t{c} * s.in_height + y) * s.in_width + x];
+            if (pixel == 0)
+              v = converted(raw[cube_at(s.in_height, s.in_width, 16, c, y, x)], 0, add_first);
+            else if (c < pixel)
+              v = converted(raw[(std::size_t{y} * s.in_width + x) * pixel + c], c, add_first);
+            else
+              v = 0;
+          }
+      auto words = emit(t);
+      if (pixel != 0) {
+        replace(words, 0x100C, 0x60000000 | (7 + pixel) << 12);
+        replace(words, 0x107C, s.in_width);
+        replace(words, 0x1080, 0);
+      }
+      replace(words, 0x104C, (add_first ? 2u : 0u) | 14u << 22 | 14u << 16 | 14u << 10 | 14u << 4);
+      for (std::uint32_t lane = 0; lane < 4; ++lane) {
+        const std::uint32_t from = pixel == 0 ? 0 : lane;
+        replace(words, static_cast<std::uint16_t>(0x1050 + 4 * lane),
+                static_cast<std::uint32_t>(scale[from]) << 16 |
+                    static_cast<std::uint16_t>(offset[from]));
+      }
+      replace(words, 0x1180, 0xFFFF);
+      ASSERT_TRUE(board.run(words)) << board.fault();
+      for (std::uint32_t o = 0; o < s.kernels; ++o)
+        for (std::uint32_t y = 0; y < s.in_height; ++y)
+          for (std::uint32_t x = 0; x < s.in_width; ++x)
+            ASSERT_EQ(at<std::int32_t>(out, t, o, y, x), l.sums(o, y, x).first) << pixel;
+    }
+}
+
 // deconv_extent_probe: with the transposed extent programmed, DECONV computes the whole transposed
 // convolution; the caller flips the kernel.
 TEST(Conv, DeconvComputesTheTransposedConvolution) {
