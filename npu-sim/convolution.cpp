@@ -187,7 +187,7 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
     if (!cbuf.weights || !cbuf.weights->same_size(s))
       bad_program("CNA.CBUF_CON0.weight_reuse", "CBUF holds no kernels of this size");
   } else {
-    cbuf.weights = load_weights(config, input.space, input.pool);
+    load_weights(config, input.space, input.pool, cbuf.weights);
   }
   std::optional<ThreadPool> alone;
   if (dpu.overlaps()) alone.emplace(1);

@@ -46,7 +46,8 @@ struct WeightTile {
   std::vector<std::int32_t> init;       ///< start of each sum: what input_xor added, negated
   std::vector<float> floats;            ///< depthwise
   std::unique_ptr<std::uint8_t[]> raw;  ///< not depthwise
-  std::vector<FloatRange> ranges;       ///< [panel][block][tap]
+  std::size_t raw_bytes = 0;
+  std::vector<FloatRange> ranges;  ///< [panel][block][tap]
   bool same_size(const ConvShape& shape) const {
     return precision == shape.precision && kernels == shape.kernels && channels == shape.channels &&
            kernel_width == shape.kernel_width && kernel_height == shape.kernel_height &&
@@ -80,7 +81,9 @@ void run_float_convolution(const ConvConfig& config, const FeatureTile& tile,
 /// Reads the tile that CNA's registers describe. Throws TaskFault(dma_read).
 FeatureTile load_features(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool,
                           const Quirks& quirks);
-WeightTile load_weights(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool);
+/// Reads the kernels into `slot`, which may hold those of the task before.
+void load_weights(const ConvConfig& config, const AddressSpace& space, ThreadPool& pool,
+                  std::optional<WeightTile>& slot);
 
 /// Runs one task of CNA, CORE, DPU (and DPU_RDMA) to its end; returns its multiply-accumulates.
 /// Throws TaskFault; nothing has been written then, except by a task that hangs in mid-output.

@@ -107,6 +107,21 @@ void take_weights(const ConvShape& s, const WeightTile& weights, const Groups& g
   }
 }
 
+// The next panel's kernels lie far from this one's, where no hardware prefetcher looks.
+void prefetch_weights(const ConvShape& s, const WeightTile& weights, const Groups& groups,
+                      std::size_t panel, std::size_t first_group, std::size_t n) {
+  const std::size_t element = layout_of(s.precision).bits / 8;
+  const std::size_t kernels =
+      std::min<std::size_t>(kFloatKernels, s.kernels - panel * kFloatKernels);
+  const Group g = group_of(groups, s, first_group);
+  const std::size_t before =
+      std::size_t{g.first_channel} * groups.taps + std::size_t{g.tap} * g.wide;
+  const std::size_t start =
+      (panel * kFloatKernels * groups.taps * s.channels + before * kernels) * element;
+  const std::size_t end = std::min(weights.raw_bytes, start + n * g.wide * kernels * element);
+  for (std::size_t at = start; at < end; at += 64) __builtin_prefetch(weights.raw.get() + at);
+}
+
 void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weights, const Dpu& dpu,
            ThreadPool& pool) {
   const ConvShape& s = c.shape;
@@ -137,6 +152,7 @@ void dense(const ConvConfig& c, const FeatureTile& tile, const WeightTile& weigh
       take_features(tile, groups, first, count, lanes, group, n, operands);
       for (std::size_t p = 0; p < panels; ++p) {
         const std::size_t panel = panel_first + p;
+        if (p + 1 < panels) prefetch_weights(s, weights, groups, panel + 1, group, n);
         take_weights(s, weights, groups, panel, group, n, operands);
         for (std::size_t part = 0; part < parts; ++part)
           mac_float_groups(

@@ -3,6 +3,7 @@
 // with the last blocks as small as the kernels and channels that are left; depthwise
 // [C/64][KH][KW][64] [mesa rkt_coefs.c; confirmed by the recorded vectors].
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "npu-sim/convolution.hpp"
@@ -435,6 +436,7 @@ void take_floats(const ConvShape& s, std::span<const std::byte> memory, ThreadPo
   const std::size_t groups = std::size_t{blocks} * taps;
   const std::size_t panel_bytes = std::size_t{taps} * s.channels * kKernels * element;
   tile.raw.reset(new std::uint8_t[memory.size()]);
+  tile.raw_bytes = memory.size();
   tile.ranges.resize(tile.panels * groups);
   pool.parallel_for(tile.panels, [&](std::size_t panel) {
     const std::uint32_t kernels =
@@ -478,7 +480,24 @@ void decode_floats(Precision precision, const std::uint8_t* in, std::size_t coun
   }
 }
 
-WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool) {
+namespace {
+
+// Tasks that cut a product by rows load the same kernels again and again.
+bool same_bytes(std::span<const std::byte> memory, const WeightTile& tile, ThreadPool& pool) {
+  if (memory.size() != tile.raw_bytes) return false;
+  constexpr std::size_t kChunk = 256 << 10;
+  std::atomic<bool> same{true};
+  pool.parallel_for((memory.size() + kChunk - 1) / kChunk, [&](std::size_t chunk) {
+    const std::size_t at = chunk * kChunk, bytes = std::min(kChunk, memory.size() - at);
+    if (same && std::memcmp(memory.data() + at, tile.raw.get() + at, bytes) != 0) same = false;
+  });
+  return same;
+}
+
+}  // namespace
+
+void load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPool& pool,
+                  std::optional<WeightTile>& slot) {
   const ConvShape& s = c.shape;
   WeightTile tile{
       s.precision, s.kernels, s.channels, s.kernel_width, s.kernel_height, s.depthwise, 0, {}, {},
@@ -495,12 +514,15 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
     view = scratch;
   }
   if (is_float(s.precision)) {
+    if (slot && slot->raw && slot->same_size(s) && same_bytes(view, *slot, pool)) return;
     take_floats(s, view, pool, tile);
-    return tile;
+    slot = std::move(tile);
+    return;
   }
   if (s.precision == Precision::int16) {
     pack_wide(s, reinterpret_cast<const std::uint8_t*>(view.data()), tile);
-    return tile;
+    slot = std::move(tile);
+    return;
   }
   const std::int8_t* in = reinterpret_cast<const std::int8_t*>(view.data());
   std::vector<std::int8_t> expanded;
@@ -512,7 +534,8 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
   }
   if (s.depthwise) {
     pack_depthwise(s, in, c.weight_bytes, tile);
-    return tile;
+    slot = std::move(tile);
+    return;
   }
   const std::uint32_t width = mac_layout().panel;
   tile.panels = (s.kernels + width - 1) / width;
@@ -522,7 +545,7 @@ WeightTile load_weights(const ConvConfig& c, const AddressSpace& space, ThreadPo
   pool.parallel_for(tile.panels, [&](std::size_t panel) {
     pack_panel(s, in, static_cast<std::uint32_t>(panel), width, tile);
   });
-  return tile;
+  slot = std::move(tile);
 }
 
 }  // namespace npu::sim

@@ -186,6 +186,29 @@ TEST(FloatGemm, Fp16EqualsTheBoardsModelBitForBit) {
   }
 }
 
+TEST(FloatGemm, KernelsThatChangeBetweenTasksAreReadAgain) {
+  constexpr std::uint32_t kM = 4, kN = 32, kK = 64;
+  const std::vector<std::uint16_t> ones(kM * kK, 0x3C00), kernels(kN * kK, 0x3C00);
+  Bench bench;
+  bench.map(kInputIova, ones.data(), ones.size() * 2);
+  bench.map(kWeightsIova, kernels.data(), kernels.size() * 2);
+  bench.map(kOutputIova, nullptr, 0, std::size_t{kM} * kN * 4);
+  const auto words = gemm_program(kFp16, kM, kN, kK);
+  const auto output = [&](std::uint32_t n) {
+    EXPECT_TRUE(bench.run(words));
+    float v;
+    std::memcpy(&v, bench.at(kOutputIova, kM * kN * 4) + (n / 4 * kM * 4 + n % 4) * 4, 4);
+    return v;
+  };
+  EXPECT_EQ(output(31), 64.0f);
+  EXPECT_EQ(output(31), 64.0f);
+  // The last value of the last kernel: 1 becomes 3.
+  const std::uint16_t three = 0x4200;
+  std::memcpy(bench.at(kWeightsIova, kN * kK * 2) + (kN * kK - 1) * 2, &three, 2);
+  EXPECT_EQ(output(31), 66.0f);
+  EXPECT_EQ(output(30), 64.0f);
+}
+
 TEST(FloatGemm, Fp16OutputIsTheSumRoundedOnceMore) {
   std::mt19937 rng(2);
   const Gemm g = random_gemm(rng, 8, 32, 64, to_fp16, false);
