@@ -114,16 +114,17 @@ void CorePort::write(std::uint32_t offset, std::uint32_t value) {
       case rd::pc::INTERRUPT_CLEAR::offset:
       case rd::pc::INTERRUPT_STATUS::offset:
       case rd::pc::INTERRUPT_RAW_STATUS::offset: raw_ &= ~value; break;
-      default:
-        if (phase_ == Phase::idle) {
-          apply({offset, value});
-          run_here = phase_ == Phase::started && options_.mode == StartMode::in_write;
-          if (run_here) phase_ = Phase::running;
-        } else if (phase_ == Phase::draining || !is_start(offset, value)) {
-          if (held_.size() < kHeldWrites) held_.emplace_back(offset, value);
-          if (const auto index = index_of(offset); index && !is_start(offset, value))
-            registers_[*index] = value;
-        }
+      default: break;
+    }
+    // The chip hears of those too: it has its own status and mask, and observers.
+    if (phase_ == Phase::idle) {
+      apply({offset, value});
+      run_here = phase_ == Phase::started && options_.mode == StartMode::in_write;
+      if (run_here) phase_ = Phase::running;
+    } else if (phase_ == Phase::draining || !is_start(offset, value)) {
+      if (held_.size() < kHeldWrites) held_.emplace_back(offset, value);
+      if (const auto index = index_of(offset); index && !is_start(offset, value))
+        registers_[*index] = value;
     }
   }
   if (run_here) execute();
@@ -190,7 +191,8 @@ void CorePort::execute() {
     // The chip's own interrupt status serves to see what this start raises; the one that software
     // sees is kept here, where it can change while the program runs.
     const unsigned core = options_.core;
-    chip_.write(core, rd::pc::INTERRUPT_CLEAR::offset, kInterruptBits);
+    if ((chip_.read(core, rd::pc::INTERRUPT_RAW_STATUS::offset) & kInterruptBits) != 0)
+      chip_.write(core, rd::pc::INTERRUPT_CLEAR::offset, kInterruptBits);
     chip_.write(core, start_.first, start_.second);
     std::uint32_t raised = chip_.read(core, rd::pc::INTERRUPT_RAW_STATUS::offset) & kInterruptBits;
     std::optional<Fault> fault = chip_.fault(core);

@@ -56,6 +56,8 @@ class CorePort {
   std::uint32_t read(std::uint32_t offset);
   void write(std::uint32_t offset, std::uint32_t value);
   bool irq() const;
+  /// Whether a register belongs to the IOMMU, and the chip does not hear of it.
+  bool is_iommu(std::uint32_t offset) const { return iommu_window(offset).has_value(); }
 
   /// by_caller: runs the program that was started. False if there is none.
   bool run();

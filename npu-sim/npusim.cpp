@@ -238,6 +238,8 @@ int npusim_mmio_read(npusim* sim, unsigned core, uint32_t offset, uint32_t* valu
 
 int npusim_mmio_write(npusim* sim, unsigned core, uint32_t offset, uint32_t value) {
   return on_register(sim, core, offset, [&](sim::CorePort& port) {
+    if (sim->observer && port.is_iommu(offset))
+      sim->observer->register_written(core, offset, value, false);
     port.write(offset, value);
     return static_cast<int>(NPUSIM_OK);
   });

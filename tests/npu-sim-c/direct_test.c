@@ -210,6 +210,7 @@ static void traced(void) {
   CHECK_EQ(seen.macs, M * N * K);
   CHECK_EQ(seen.read, A_BYTES + B_BYTES);
   CHECK_EQ(seen.written, C_BYTES);
+  CHECK_EQ(seen.kinds[NPUSIM_TRACE_REGISTER] - seen.by_program, 10);
   CHECK(seen.by_program > 30 && seen.by_program < words);
   CHECK(strstr(seen.operation, "int8") != NULL);
   CHECK_EQ(npusim_last_start(bench.sim, 0, &info), 0);
