@@ -147,13 +147,18 @@ std::int64_t load_int(std::uint32_t type, const std::uint8_t* at) {
   return v;
 }
 
-std::int64_t int_stage(const FlyingStage& s, const StageOperands& o, std::uint32_t channel,
+// BN multiplies, adds and then shifts: the vendor's addend for a zero point is in units of the
+// product, -zero_point * multiplier [iree-rocket activation.rs, vendor programs].
+std::int64_t int_stage(const FlyingStage& s, const StageOperands& o, std::uint32_t channel, bool bn,
                        std::int64_t v) {
-  if (s.alu) v += s.minus ? -std::int64_t{o.alu_int[channel]} : std::int64_t{o.alu_int[channel]};
-  if (s.mul && (!s.prelu || v < 0)) {
-    const std::int64_t p = v * static_cast<std::int16_t>(s.mul_operand);
-    v = round_shift(p, p >= 0 ? s.shift : s.shift_negative, TieRule::half_even);
-  }
+  const auto add = [&] {
+    if (s.alu) v += s.minus ? -std::int64_t{o.alu_int[channel]} : std::int64_t{o.alu_int[channel]};
+  };
+  if (!bn) add();
+  const bool multiplies = s.mul && (!s.prelu || v < 0);
+  if (multiplies) v *= static_cast<std::int16_t>(s.mul_operand);
+  if (bn) add();
+  if (multiplies) v = round_shift(v, v >= 0 ? s.shift : s.shift_negative, TieRule::half_even);
   if (s.alu || s.mul) v = saturate<std::int32_t>(v);
   if (s.relu) v = std::max<std::int64_t>(v, 0);
   if (s.relux) v = std::min<std::int64_t>(v, static_cast<std::int32_t>(s.relux_max));
@@ -202,11 +207,12 @@ std::int64_t int_op(const FlyingConfig& c, std::int64_t v, std::int64_t e) {
   return v;
 }
 
-std::int64_t int_element(const FlyingConfig& c, const Operands& o, const Quirks& quirks,
-                         std::uint32_t channel, const std::uint8_t* main,
+std::int64_t int_element(const FlyingConfig& c, const Operands& o, const Lut& lut,
+                         const Quirks& quirks, std::uint32_t channel, const std::uint8_t* main,
                          const std::uint8_t* operand) {
-  std::int64_t v = int_stage(c.bs, o.bs, channel, load_int(c.type, main));
-  v = int_stage(c.bn, o.bn, channel, v);
+  std::int64_t v = int_stage(c.bs, o.bs, channel, false, load_int(c.type, main));
+  v = int_stage(c.bn, o.bn, channel, true, v);
+  if (c.lut.active) v = look_up(c.lut, lut, v);
   if (c.ew.active) v = int_op(c, v, int_operand(c, quirks, operand));
   v = saturate<std::int32_t>(v);
   if (c.ew_relu) v = std::max<std::int64_t>(v, 0);
@@ -360,7 +366,7 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
         std::uint8_t* to =
             out.data() + plane * plane_bytes + p * 16 + std::size_t{lane % out_atom} * out_bytes;
         if (!c.floating()) {
-          store_int(c, to, convert(c.cvt, quirks, int_element(c, stages, quirks, ch, a, b)));
+          store_int(c, to, convert(c.cvt, quirks, int_element(c, stages, lut, quirks, ch, a, b)));
         } else if (float_out) {
           store_float(c, to, float_element(c, stages, lut, quirks, ch, a, b));
         } else {

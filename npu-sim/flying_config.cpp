@@ -20,7 +20,7 @@ constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kInt32 = 4, kFp32 = 5;
 constexpr KnownBits kDpu[] = {
     {rd::dpu::OPERATION_ENABLE::offset, kAll},
     {rd::dpu::FEATURE_MODE_CFG::offset, 0x1FF},
-    {rd::dpu::DATA_FORMAT::offset, 0xFC0003F7},
+    {rd::dpu::DATA_FORMAT::offset, 0xFC00FFF7},
     {rd::dpu::DST_BASE_ADDR::offset, kAll},
     {rd::dpu::DST_SURF_STRIDE::offset, kAll},
     {rd::dpu::DATA_CUBE_WIDTH::offset, kAll},
@@ -142,10 +142,15 @@ void read_stages(const FlyingRegisters& r, std::uint32_t dma_base, FlyingConfig&
   c.bn = read_stage({r.dpu(rd::dpu::BN_CFG::offset), r.dpu(rd::dpu::BN_ALU_CFG::offset),
                      r.dpu(rd::dpu::BN_MUL_CFG::offset), r.dpu(rd::dpu::BN_RELUX_CMP_VALUE::offset),
                      r.rdma(rd::dpu_rdma::RDMA_NRDMA_CFG::offset),
-                     std::uint64_t{dma_base} + r.rdma(rd::dpu_rdma::RDMA_BN_BASE_ADDR::offset), 0},
+                     std::uint64_t{dma_base} + r.rdma(rd::dpu_rdma::RDMA_BN_BASE_ADDR::offset),
+                     format.bn_mul_shift_value_neg},
                     kBn, c.floating());
-  // BN on integers: only its ReLU has run on boards.
-  if (!c.floating()) require(!c.bn.alu && !c.bn.mul, "DPU.BN_CFG.bn_bypass", 0);
+  if (c.floating())
+    require(format.bn_mul_shift_value_neg == 0, "DPU.DATA_FORMAT.bn_mul_shift_value_neg",
+            format.bn_mul_shift_value_neg);
+  // BN on integers has run on int8, with operands in registers [iree-rocket activation.rs, board].
+  if (!c.floating() && (c.bn.alu || c.bn.mul))
+    require(c.type == kInt8 && !c.bn.from_memory(), "DPU.BN_CFG.bn_bypass", 0);
 }
 
 void read_operand(const FlyingRegisters& r, std::uint32_t dma_base, FlyingConfig& c) {
@@ -193,7 +198,11 @@ void read_ew(const FlyingRegisters& r, const Lut& lut, std::uint32_t dma_base, c
   c.ew_relux = c.ew_relu && cfg.ew_relux_en;
   c.ew_relux_max = r.dpu(rd::dpu::EW_RELUX_CMP_VALUE::offset);
   if (!cfg.ew_lut_bypass) {
-    require(c.floating(), "DPU.EW_CFG.ew_lut_bypass", 0);
+    // fp16 and int8 have run; integers leave by an ordinary converter.
+    require(c.floating() || c.type == kInt8, "DPU.EW_CFG.ew_lut_bypass", 0);
+    if (!c.floating())
+      require(rd::dpu::OUT_CVT_SHIFT::decode(r.dpu(rd::dpu::OUT_CVT_SHIFT::offset)).cvt_type == 0,
+              "DPU.OUT_CVT_SHIFT.cvt_type", 1);
     c.lut = read_lut(r.dpu_file, r.dpu_group, lut, quirks);
     // EW_CFG 0x300 leaves a maximum with register 0 (value 0) on. It acts on what the table gives:
     // the slope below the table would take a gate's tail below zero, and on boards it stays at

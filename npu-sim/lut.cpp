@@ -60,14 +60,7 @@ LutConfig read_lut(const RegisterFile& dpu, unsigned group, const Lut& lut, cons
   return l;
 }
 
-std::int32_t look_up(const LutConfig& l, const Lut& lut, float index) {
-  // To the nearest integer: the band in which a board's ELU tables meet their zero is one index
-  // unit wide and centred on x = 0, 97 of 4001 samples [notes dpu-lut-activation, x0 probe, HW].
-  const double rounded = std::nearbyint(static_cast<double>(index));
-  const std::int64_t v =
-      std::isnan(rounded)
-          ? 0
-          : static_cast<std::int64_t>(std::clamp(rounded, -2147483648.0, 2147483647.0));
+std::int32_t look_up(const LutConfig& l, const Lut& lut, std::int64_t v) {
   const bool below[] = {v < l.start[0], v < l.start[1]};
   const bool above[] = {v > l.end[0], v > l.end[1]};
   const bool hit[] = {!below[0] && !above[0], !below[1] && !above[1]};
@@ -100,6 +93,17 @@ std::int32_t look_up(const LutConfig& l, const Lut& lut, float index) {
     }
   }
   return saturate<std::int16_t>(q);
+}
+
+std::int32_t look_up(const LutConfig& l, const Lut& lut, float index) {
+  // To the nearest integer: the band in which a board's ELU tables meet their zero is one index
+  // unit wide and centred on x = 0, 97 of 4001 samples [notes dpu-lut-activation, x0 probe, HW].
+  const double rounded = std::nearbyint(static_cast<double>(index));
+  const std::int64_t v =
+      std::isnan(rounded)
+          ? 0
+          : static_cast<std::int64_t>(std::clamp(rounded, -2147483648.0, 2147483647.0));
+  return look_up(l, lut, v);
 }
 
 float decode_table_value(float v, std::int32_t offset, std::int32_t scale, std::uint32_t minus_exp,

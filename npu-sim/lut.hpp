@@ -50,6 +50,7 @@ struct Quirks;
 LutConfig read_lut(const RegisterFile& dpu, unsigned group, const Lut& lut, const Quirks& quirks);
 
 /// Table value at an index that the stages before made from the data.
+std::int32_t look_up(const LutConfig& config, const Lut& lut, std::int64_t index);
 std::int32_t look_up(const LutConfig& config, const Lut& lut, float index);
 
 /// OUT_CVT behind a table with CVT_TYPE 1: (v + offset) * 2^-minus_exp * scale.
