@@ -460,9 +460,9 @@ void read_ew(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quir
       hang("DPU.EW_CFG.ew_op_cvt_bypass", "an fp16 multiplication with its converter live");
     if (ew.op != EwOp::mul) require(!cfg.ew_op_cvt_bypass, "DPU.EW_CFG.ew_op_cvt_bypass", 1);
   } else {
-    // Mesa's residual addition is the proven case behind an int8 convolution; int32 operands are
-    // garbage there [notes k-accumulation, HW].
-    require(ew.op == EwOp::add, "DPU.EW_CFG.ew_alu_algo", cfg.ew_alu_algo);
+    // Mesa's residual addition is the proven case behind an int8 convolution; the other operations
+    // are proven without one [notes sdp-stage-precision, HW]. Int32 operands are garbage behind a
+    // convolution [notes k-accumulation, HW].
     require(ew.operand_bits == 8, "DPU.EW_CFG.edata_size", cfg.edata_size);
   }
   require(cfg.ew_data_mode == 1, "DPU.EW_CFG.ew_data_mode", cfg.ew_data_mode);

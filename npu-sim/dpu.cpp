@@ -219,7 +219,15 @@ void Dpu::stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::u
       if (ew.convert)
         operand = ew.add_first ? round_shift((operand + ew.offset) * ew.scale, ew.shift, rule)
                                : round_shift(operand * ew.scale, ew.shift, rule) + ew.offset;
-      v[i] = saturate<std::int32_t>(v[i] + operand);
+      switch (ew.op) {
+        case EwOp::max: v[i] = std::max(v[i], operand); break;
+        case EwOp::min: v[i] = std::min(v[i], operand); break;
+        case EwOp::minus: v[i] -= operand; break;
+        case EwOp::mul: v[i] *= static_cast<std::int16_t>(operand); break;
+        case EwOp::add:
+        case EwOp::div: v[i] += operand; break;  // division is not for integers
+      }
+      v[i] = saturate<std::int32_t>(v[i]);
     }
   }
   if (ew.relu) relu(v, count, ew.relux, ew.relux_max);

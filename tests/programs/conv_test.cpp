@@ -429,6 +429,38 @@ TEST(Conv, ConverterSignAndTies) {
   EXPECT_EQ(at<std::int32_t>(out, t, 3, 1, 2), -l.sums(3, 1, 2).first);
 }
 
+// An int8 operand beside an int8 convolution: Mesa's residual addition, and the other operations of
+// the same unit, exact without a convolution [notes sdp-stage-precision, HW].
+TEST(Conv, Int8ElementWiseOperations) {
+  Board board;
+  const struct {
+    std::uint32_t ew_cfg;
+    std::int64_t (*op)(std::int64_t, std::int64_t);
+  } ops[] = {{0x904202C0, [](std::int64_t a, std::int64_t b) { return a + b; }},
+             {0x904002C0, [](std::int64_t a, std::int64_t b) { return std::max(a, b); }},
+             {0x904102C0, [](std::int64_t a, std::int64_t b) { return std::min(a, b); }},
+             {0x904402C0, [](std::int64_t a, std::int64_t b) { return a - b; }},
+             {0x904002C4, [](std::int64_t a, std::int64_t b) { return a * b; }}};
+  const ConvShape2d s{32, 8, 8, 96, 3, 3, 1, 1, 1, 1};
+  for (const auto& op : ops) {
+    Requantised r = requantised(board, s, false, 0, 0, 0, 9);
+    const auto draws = random_values(std::size_t{96} * 64, -128, 127, 10);
+    const std::vector<std::int8_t> operand(draws.begin(), draws.end());
+    r.task.ew = EwOperand{op.ew_cfg, board.upload(operand).iova, 64 * 16, 64};
+    auto words = emit(r.task);
+    replace(words, 0x5034, 0x40000004);
+    replace(words, 0x5044, 0x7D00);
+    ASSERT_TRUE(board.run(words)) << board.fault();
+    for (std::uint32_t o = 0; o < s.kernels; ++o)
+      for (std::uint32_t y = 0; y < 8; ++y)
+        for (std::uint32_t x = 0; x < 8; ++x) {
+          const std::int64_t sum = r.layer.sums(o, y, x).first + r.bias[o];
+          const std::int64_t v = op.op(sum, operand[cube_at(8, 8, 16, o, y, x)]);
+          ASSERT_EQ(at<std::int8_t>(r.out, r.task, o, y, x), requantise(sat32(v), r.pair, 0));
+        }
+  }
+}
+
 // CNA's converter: multiply, shift with rounding, add, saturate (CVT_TYPE 0) or add first (1); an
 // image of 1 to 4 bytes a pixel has constants for each channel [TRM; one channel: Mesa, HW].
 TEST(Conv, InputConverterOnPixelsAndFeatures) {
