@@ -200,11 +200,16 @@ void Dpu::stages(std::uint32_t y, std::uint32_t x, std::uint32_t channel, std::u
     for (std::uint32_t i = 0; i < count; ++i) v[i] = saturate<std::int32_t>(v[i]);
   if (bs.relu) relu(v, count, bs.relux, bs.relux_max);
   const BnStage& bn = config_.bn;
-  for (std::uint32_t i = 0; bn.mul && i < count; ++i)
-    multiply(v[i], bn.mul_operand, bn.mul_shift, bn.mul_shift_negative, bn.prelu);
-  if (bn.alu) {
-    const auto a = static_cast<std::int32_t>(bn.alu_operand);
-    for (std::uint32_t i = 0; i < count; ++i) v[i] += bn.alu_minus ? -std::int64_t{a} : a;
+  // Product, addend, shift: the vendor's addend for a zero point is in units of the product
+  // [iree-rocket activation.rs, vendor programs].
+  const std::int64_t addend = bn.alu ? std::int64_t{static_cast<std::int32_t>(bn.alu_operand)} : 0;
+  for (std::uint32_t i = 0; (bn.mul || bn.alu) && i < count; ++i) {
+    const bool multiplies = bn.mul && (!bn.prelu || v[i] < 0);
+    if (multiplies) v[i] *= bn.mul_operand;
+    v[i] += bn.alu_minus ? -addend : addend;
+    if (multiplies)
+      v[i] =
+          round_shift(v[i], v[i] >= 0 ? bn.mul_shift : bn.mul_shift_negative, TieRule::half_even);
   }
   if (bn.mul || bn.alu)
     for (std::uint32_t i = 0; i < count; ++i) v[i] = saturate<std::int32_t>(v[i]);

@@ -156,7 +156,10 @@ std::int64_t int_stage(const FlyingStage& s, const StageOperands& o, std::uint32
   };
   if (!bn) add();
   const bool multiplies = s.mul && (!s.prelu || v < 0);
-  if (multiplies) v *= static_cast<std::int16_t>(s.mul_operand);
+  // BN's is unsigned, as behind a convolution [userspace bn probe, HW].
+  if (multiplies)
+    v *= bn ? std::int64_t{static_cast<std::uint16_t>(s.mul_operand)}
+            : std::int64_t{static_cast<std::int16_t>(s.mul_operand)};
   if (bn) add();
   if (multiplies) v = round_shift(v, v >= 0 ? s.shift : s.shift_negative, TieRule::half_even);
   if (s.alu || s.mul) v = saturate<std::int32_t>(v);

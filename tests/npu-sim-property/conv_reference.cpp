@@ -141,11 +141,14 @@ Wide integer_result(const ConvSpec& s, const Image& m, const Loaded& in, std::ui
   v = clamp_bits(v, 32);
   v = apply(s.bs_relu, v);
   // BN multiplies first, by an unsigned number [notes out-cvt-converter, HW].
-  if (s.bn_mul) v = product(v, s.bn_mul_operand, s.bn_shift, s.bn_shift_negative, s.bn_prelu);
+  // Product, addend, shift [iree-rocket activation.rs, vendor programs].
+  const bool multiplies = s.bn_mul && (!s.bn_prelu || v < 0);
+  if (multiplies) v *= s.bn_mul_operand;
   if (s.bn_alu) {
     const Wide operand = static_cast<std::int32_t>(s.bn_alu_operand);
     v += s.bn_minus ? -operand : operand;
   }
+  if (multiplies) v = shift_right(v, v >= 0 ? s.bn_shift : s.bn_shift_negative, Tie::even);
   v = clamp_bits(v, 32);
   v = apply(s.bn_relu, v);
   if (s.ew) {
