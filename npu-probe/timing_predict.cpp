@@ -104,8 +104,8 @@ GemmRun gemm_run(const Setting& s) {
   run.fast_read = run.asymmetric || has(text, "vector");
   run.output_right_sized = s.vendor || has(text, "right-sized");
   // "wait": what a thread waits for its jobs, without its own work; PREP_BO synchronises too.
-  run.waits = row.metric == "wait";
-  run.device_only = row.metric == "device time" || row.metric == "wait";
+  run.waits = has(row.metric, "wait");
+  run.device_only = has(row.metric, "device") || run.waits;
   return run;
 }
 
@@ -194,8 +194,7 @@ double amount_per_second(const Setting& s, const Modelled& r) {
   const Measurement& row = s.row;
   if (row.op == "jobs") return static_cast<double>(r.jobs) / r.seconds;
   if (row.op == "llm" && !has(row.metric, "first token")) {
-    const double tokens =
-        has(row.shape, "decode") ? 1 : static_cast<double>(last_number(row.shape).value_or(1));
+    const double tokens = is_decode(row) ? 1 : static_cast<double>(prompt_tokens(row).value_or(1));
     return tokens / r.seconds;
   }
   return r.streams / r.seconds;
@@ -255,7 +254,9 @@ Prediction predict(const Measurement& given, const sim::Calibration& calibration
     if (given.cores == 0) s.assumed.emplace_back("one core");
     if (!(row.npu_clock_mhz > 0))
       s.assumed.push_back(fmt::format("{:g} MHz", s.clock.npu_hz * 1e-6));
-    if (row.op == "gemm" || row.op == "matmul")
+    if (has(row.shape, "whisper") || row.op == "whisper")
+      p.detail = predict_whisper(s);
+    else if (row.op == "gemm" || row.op == "matmul")
       p.detail = predict_gemm(s);
     else if (row.op == "submit")
       p.detail = predict_submit(s);
@@ -265,8 +266,6 @@ Prediction predict(const Measurement& given, const sim::Calibration& calibration
       p.detail = predict_network(s);
     else if (row.op == "llm")
       p.detail = predict_llm(s);
-    else if (row.op == "whisper" || (row.op == "asr" && has(row.shape, "whisper")))
-      p.detail = predict_whisper(s);
     else if (is_operator(row.op))
       p.detail = predict_operator(s);
     else

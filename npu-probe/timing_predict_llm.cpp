@@ -144,11 +144,9 @@ Modelled predict_llm(Setting& s) {
   if (has(row.dtype, "_g"))
     throw Inexpressible{"sums between groups of quantised weights are not modelled"};
   s.clock.active_cores = std::max(1u, row.cores);
-  if (has(row.shape, "decode") || has(row.metric, "decode"))
-    return s.vendor ? vendor_decode(s, *model) : cpu_decode(s, *model);
-  const auto tokens = last_number(row.shape);
-  if (!(has(row.shape, "prefill") || has(row.shape, "pp")) || !tokens)
-    throw Inexpressible{"the row is neither decode nor prefill of a number of tokens"};
+  if (is_decode(row)) return s.vendor ? vendor_decode(s, *model) : cpu_decode(s, *model);
+  const auto tokens = prompt_tokens(row);
+  if (!tokens) throw Inexpressible{"the row is neither decode nor prefill of a number of tokens"};
   return s.vendor ? vendor_prefill(s, *model, *tokens) : open_prefill(s, *model, *tokens);
 }
 

@@ -57,7 +57,7 @@ void open_network(Setting& s, const std::vector<Layer>& layers, sim::MacType typ
 
 Modelled predict_network(Setting& s) {
   const std::string& text = s.row.conditions;
-  if (has(text, "tflite-rocket"))
+  if (has(text, "tflite-rocket") || has(s.row.source, "rockchip-npu-notes"))
     throw Inexpressible{
         "this delegate's work on the host binds it (packing of cubes), which is not modelled"};
   if (has(text, "wrong output") || has(text, "timeout"))

@@ -35,7 +35,7 @@ std::optional<unsigned> count_before(const std::string& text, std::string_view w
 std::optional<unsigned> number_after(const std::string& text, std::string_view word) {
   const auto at = text.find(word);
   if (at == std::string::npos) return std::nullopt;
-  const std::size_t begin = text.find_first_not_of(" =:", at + word.size());
+  const std::size_t begin = text.find_first_not_of(" =:(", at + word.size());
   if (begin == std::string::npos) return std::nullopt;
   unsigned value = 0;
   const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + text.size(), value);
@@ -43,15 +43,18 @@ std::optional<unsigned> number_after(const std::string& text, std::string_view w
   return value;
 }
 
-std::optional<std::uint64_t> last_number(const std::string& text) {
-  std::size_t end = text.size();
-  while (end > 0 && std::isdigit(static_cast<unsigned char>(text[end - 1])) == 0) --end;
-  std::size_t begin = end;
-  while (begin > 0 && std::isdigit(static_cast<unsigned char>(text[begin - 1])) != 0) --begin;
-  std::uint64_t value = 0;
-  const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
-  if (error != std::errc() || value == 0 || value > (1u << 20)) return std::nullopt;
-  return value;
+bool is_decode(const Measurement& row) {
+  return has(row.shape, "decode") || has(row.shape, " tg") || has(row.metric, "decode");
+}
+
+std::optional<std::uint64_t> prompt_tokens(const Measurement& row) {
+  for (const char* word : {"prefill", "Prefill", " pp", "TTFT", "prompt"})
+    if (const auto tokens = number_after(row.shape, word)) return *tokens;
+  if (!has(row.shape, "prefill") && !has(row.metric, "first token") && !has(row.metric, "prefill"))
+    return std::nullopt;
+  for (const char* word : {" tokens", " tok"})
+    if (const auto tokens = count_before(row.conditions, word)) return *tokens;
+  return std::nullopt;
 }
 
 MacType mac_type(const std::string& dtype) {

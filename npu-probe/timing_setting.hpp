@@ -31,7 +31,9 @@ bool has(const std::string& text, std::string_view word);  ///< whatever the cas
 std::optional<unsigned> count_before(const std::string& text, std::string_view word);
 /// The number behind `word`: "micro-batch 512".
 std::optional<unsigned> number_after(const std::string& text, std::string_view word);
-std::optional<std::uint64_t> last_number(const std::string& text);
+/// Of a row about a language model: decoding, or how many tokens go in at once.
+bool is_decode(const Measurement& row);
+std::optional<std::uint64_t> prompt_tokens(const Measurement& row);
 sim::MacType mac_type(const std::string& dtype);
 /// Cores that several files keep busy share the memory.
 unsigned active(const Measurement& row, unsigned files);

@@ -318,6 +318,28 @@ TEST(TimingReport, RowsItHasNeverSeenGetAFigureOrAReason) {
   EXPECT_EQ(json["check"]["inexpressible"], 3);
 }
 
+TEST(TimingReport, LanguageModelRowsAreReadHoweverTheyAreWritten) {
+  Measurement row{
+      "llm",   "w8a8", "Qwen2-0.5B prefill 128", 3, 1000, "rate", 1, "tok/s", "rknn", "test", "",
+      "check", ""};
+  const double prefill = predict(row, constants()).value.value();
+  row.shape = "Qwen2-0.5B pp128";
+  EXPECT_EQ(predict(row, constants()).value.value(), prefill);
+  row.shape = "Qwen2-0.5B prefill";
+  EXPECT_THAT(predict(row, constants()).inexpressible, HasSubstr("number of tokens"));
+  row.conditions = "128 tokens in, 64 out";
+  EXPECT_EQ(predict(row, constants()).value.value(), prefill);
+  row.metric = "time to first token";
+  row.unit = "s";
+  EXPECT_NEAR(predict(row, constants()).value.value(), 128 / prefill, 1e-9);
+  row.shape = "Qwen2-0.5B tg64";
+  row.metric = "rate";
+  row.unit = "tok/s";
+  const double decode = predict(row, constants()).value.value();
+  row.shape = "Qwen2-0.5B decode";
+  EXPECT_EQ(predict(row, constants()).value.value(), decode);
+}
+
 TEST(TimingReport, CsvComesBackAsTheSameTable) {
   const test::TempDir dir;
   const auto first = tool({"timing-report", "--csv"});
