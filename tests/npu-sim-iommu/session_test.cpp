@@ -109,7 +109,7 @@ Image direct(Chip& chip, const Arena& arena, const Session& session) {
 
 TEST(IommuProperty, ProgramsOnScatteredPagesGiveTheBytesOfMappedMemory) {
   Chip chip;
-  property::for_each_case(150, [&](Draw& draw) {
+  property::for_each_case(40, [&](Draw& draw) {
     Arena arena(draw);
     const Session session = property::draw_session(draw, arena, 4);
     const unsigned core = draw.pick(0, 2);
