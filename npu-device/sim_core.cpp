@@ -119,6 +119,7 @@ JobResult run_job(sim::Chip& chip, unsigned core,
       result.fault = JobFault{end.fault->code, text + "."};
       result.note = result.fault->message;
     }
+    result.retired = true;
     chip.attach(core, nullptr);
     chip.reset(core);
     return result;

@@ -18,6 +18,7 @@ struct JobResult {
   unsigned tasks_started = 0;
   std::optional<JobFault> fault;
   std::string note;  ///< for the job log, if there is something to tell
+  bool retired = false;  ///< by the driver's timeout: no interrupt that it waits for came
 };
 
 /// Runs the tasks in order as the kernel does: IOMMU attach, ten register writes and one interrupt

@@ -33,8 +33,12 @@ std::shared_ptr<std::byte[]> allocate_pages(std::size_t bytes) {
 }  // namespace
 
 SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::size_t size)
-    : space(std::move(window)), memory(allocate_pages(size)), bytes(size) {
-  const auto hole = space->find_hole(bytes);
+    : SimBuffer(std::move(window), allocate_pages(size), size) {}
+
+SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::shared_ptr<std::byte[]> pages,
+                     std::size_t size, std::optional<std::uint32_t> at)
+    : space(std::move(window)), memory(std::move(pages)), bytes(size) {
+  const auto hole = at ? at : space->find_hole(bytes);
   if (!hole) {
     throw Error(ErrorCode::out_of_memory,
                 fmt::format("The 4 GiB IOVA window of this file has no hole of {} bytes; free "
@@ -47,7 +51,8 @@ SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::size_t size
 
 SimBuffer::~SimBuffer() { space->unmap(iova); }
 
-SimMachine::SimMachine(const sim::ChipOptions& options) : chip_(options) {
+SimMachine::SimMachine(const sim::ChipOptions& options, std::chrono::milliseconds hang_time)
+    : chip_(options), hang_time_(hang_time) {
   const unsigned count = chip_.cores();
   queues_.resize(count);
   loads_.resize(count);
@@ -134,7 +139,8 @@ std::optional<JobFault> SimMachine::wait(SimBuffer& buffer, Device::Clock::time_
     return JobFault{ErrorCode::timeout,
                     fmt::format("PREP_BO on the buffer at IOVA {:#x}: {} job(s) that write it did "
                                 "not end before the deadline; wait longer.",
-                                buffer.iova, buffer.writers)};
+                                buffer.iova, buffer.writers),
+                    true};
   }
   return std::exchange(buffer.fault, std::nullopt);
 }
@@ -158,6 +164,7 @@ void SimMachine::work(unsigned core) {
       queues_[core].pop_front();
     }
     JobResult result = run_job(chip_, core, job.entity->space, job.tasks, job.number);
+    if (result.retired && hang_time_.count() != 0) std::this_thread::sleep_for(hang_time_);
     {
       std::lock_guard lock(mutex_);
       for (const auto& buffer : job.out) {
@@ -187,7 +194,23 @@ SimFile::~SimFile() { machine_->retire(*entity_); }
 
 std::uint32_t SimFile::create_bo(std::size_t bytes) {
   check_buffer_size(bytes);
-  auto buffer = std::make_shared<SimBuffer>(entity_->space, bytes);
+  return create_bo(bytes, allocate_pages(bytes));
+}
+
+void SimFile::restore_bo(std::uint32_t handle, std::uint32_t iova, std::size_t bytes,
+                         std::shared_ptr<std::byte[]> pages) {
+  check_buffer_size(bytes);
+  if (handle == 0 || buffers_.contains(handle))
+    throw Error(ErrorCode::invalid_argument, fmt::format("handle {} is in use", handle));
+  auto buffer = std::make_shared<SimBuffer>(entity_->space, std::move(pages), bytes, iova);
+  for (; next_handle_ <= handle; ++next_handle_) free_handles_.insert(next_handle_);
+  free_handles_.erase(handle);
+  buffers_.emplace(handle, std::move(buffer));
+}
+
+std::uint32_t SimFile::create_bo(std::size_t bytes, std::shared_ptr<std::byte[]> pages) {
+  check_buffer_size(bytes);
+  auto buffer = std::make_shared<SimBuffer>(entity_->space, std::move(pages), bytes);
   const bool reuse = !free_handles_.empty();
   const std::uint32_t handle = reuse ? *free_handles_.begin() : next_handle_;
   buffers_.emplace(handle, std::move(buffer));

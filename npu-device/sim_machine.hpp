@@ -3,10 +3,12 @@
 // them: sim.cpp makes a Device of it, the preload library an ioctl.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -24,12 +26,16 @@ namespace npu::device {
 struct JobFault {
   ErrorCode code;
   std::string message;
+  bool missed_deadline = false;  ///< of wait(): no job failed, time was over
 };
 
 /// Memory of one buffer object and its place in the file's window. Owned by the handle and by the
 /// jobs that list it; the mapping goes with the last of them, as in the kernel [rocket_gem.c].
 struct SimBuffer {
   SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::size_t size);
+  /// Over memory of somebody else's: whole pages. `at`: nullopt for the kernel's choice.
+  SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::shared_ptr<std::byte[]> pages,
+            std::size_t size, std::optional<std::uint32_t> at = std::nullopt);
   ~SimBuffer();
   SimBuffer(const SimBuffer&) = delete;
   SimBuffer& operator=(const SimBuffer&) = delete;
@@ -65,7 +71,9 @@ struct SimJob {
 /// before it is.
 class SimMachine {
  public:
-  explicit SimMachine(const sim::ChipOptions& options);
+  /// `hang_time`: how long (host time) a job that never ends keeps its core, as the driver's 500 ms
+  /// timeout would.
+  explicit SimMachine(const sim::ChipOptions& options, std::chrono::milliseconds hang_time = {});
   ~SimMachine();
   SimMachine(const SimMachine&) = delete;
   SimMachine& operator=(const SimMachine&) = delete;
@@ -93,6 +101,7 @@ class SimMachine {
   void stop();
 
   sim::Chip chip_;
+  std::chrono::milliseconds hang_time_;
   mutable std::mutex mutex_;
   std::condition_variable work_, done_;
   bool stopping_ = false;
@@ -114,6 +123,12 @@ class SimFile {
 
   /// CREATE_BO and mmap. Throws invalid_argument (size) and out_of_memory.
   std::uint32_t create_bo(std::size_t bytes);
+  /// The same over memory of somebody else's: whole pages.
+  std::uint32_t create_bo(std::size_t bytes, std::shared_ptr<std::byte[]> pages);
+  /// A buffer that another process of the same file made: handle and IOVA are given. Throws
+  /// invalid_argument if either is in use.
+  void restore_bo(std::uint32_t handle, std::uint32_t iova, std::size_t bytes,
+                  std::shared_ptr<std::byte[]> pages);
   /// GEM_CLOSE; false for an unknown handle.
   bool close_bo(std::uint32_t handle);
   /// nullptr for an unknown handle.

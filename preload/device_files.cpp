@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+// Life of the files and their buffers; the ioctls are in rocket_ioctl.cpp.
+#include "preload/device_files.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <vector>
+
+#include "preload/device_file.hpp"
+#include "preload/settings.hpp"
+
+namespace npu::preload {
+namespace {
+
+using FileId = std::pair<dev_t, ino_t>;
+
+struct Mapping {
+  std::size_t bytes;
+  std::shared_ptr<DeviceFile> file;
+  std::uint64_t offset;
+};
+
+struct Registry {
+  std::mutex mutex;
+  std::map<FileId, std::shared_ptr<DeviceFile>> files;
+  std::map<std::uintptr_t, Mapping> mappings;
+  std::mutex machine_mutex;
+  std::shared_ptr<device::SimMachine> machine;  // of this process
+  std::atomic<unsigned> count{0};               // of files, for the quick answer "none of ours"
+};
+
+// Never destroyed: programs use descriptors in their own exit handlers.
+Registry& registry() {
+  static Registry* const r = new Registry;
+  return *r;
+}
+
+std::optional<FileId> id_of(int fd) {
+  struct stat64 st;
+  // The plain system call: fstat() is interposed.
+  if (syscall(SYS_fstat, fd, &st) != 0) return std::nullopt;
+  return FileId(st.st_dev, st.st_ino);
+}
+
+std::shared_ptr<DeviceFile> file_of(int fd) {
+  Registry& r = registry();
+  if (r.count == 0) return nullptr;
+  const int saved = errno;
+  const auto id = id_of(fd);
+  errno = saved;
+  if (!id) return nullptr;
+  const std::lock_guard lock(r.mutex);
+  const auto it = r.files.find(*id);
+  return it == r.files.end() ? nullptr : it->second;
+}
+
+void before_fork() {
+  Registry& r = registry();
+  r.mutex.lock();
+  for (auto& [id, file] : r.files) file->mutex().lock();
+  r.machine_mutex.lock();
+}
+void after_fork_in_parent() {
+  Registry& r = registry();
+  r.machine_mutex.unlock();
+  for (auto& [id, file] : r.files) file->mutex().unlock();
+  r.mutex.unlock();
+}
+// Threads of the simulated chip stay behind in the parent. Nothing of theirs may be touched, not
+// even destroyed: the child begins with a chip of its own over the same memory.
+void after_fork_in_child() {
+  Registry& r = registry();
+  new (&r.mutex) std::mutex;
+  new (&r.machine_mutex) std::mutex;
+  new std::shared_ptr<device::SimMachine>(std::move(r.machine));  // kept for ever
+  for (auto& [id, file] : r.files) {
+    new std::shared_ptr<DeviceFile>(file);
+    file = std::make_shared<DeviceFile>(*file, ForkedTag{});
+  }
+  for (auto& [address, mapping] : r.mappings)
+    for (auto& [id, file] : r.files)
+      if (file->descends_from(*mapping.file)) mapping.file = file;
+}
+
+}  // namespace
+
+std::shared_ptr<device::SimMachine> shared_machine() {
+  Registry& r = registry();
+  const std::lock_guard lock(r.machine_mutex);
+  if (!r.machine)
+    r.machine =
+        std::make_shared<device::SimMachine>(settings().chip_options(), settings().hang_time);
+  return r.machine;
+}
+
+int open_device(int flags) {
+  static const int once = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  (void)once;
+  const int fd = memfd_create("accel0", (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0);
+  if (fd < 0) return -1;
+  const auto id = id_of(fd);
+  if (!id) return -1;
+  std::shared_ptr<DeviceFile> file;
+  try {
+    file = std::make_shared<DeviceFile>(shared_machine());
+  } catch (...) {
+    syscall(SYS_close, fd);
+    errno = ENOMEM;
+    return -1;
+  }
+  Registry& r = registry();
+  const std::lock_guard lock(r.mutex);
+  r.files[*id] = std::move(file);
+  ++r.count;
+  return fd;
+}
+
+bool is_device(int fd) { return file_of(fd) != nullptr; }
+
+int device_ioctl(int fd, unsigned long request, void* argument) {
+  const auto file = file_of(fd);
+  if (!file) {
+    errno = EBADF;
+    return -1;
+  }
+  const int result = file->ioctl(fd, request, argument);
+  if (result >= 0) return result;
+  errno = -result;
+  return -1;
+}
+
+int check_mapping(int fd, std::size_t bytes, int flags, off_t offset) {
+  const auto file = file_of(fd);
+  return file ? file->check_mapping(bytes, flags, static_cast<std::uint64_t>(offset)) : EBADF;
+}
+
+void mapped(int fd, void* address, std::size_t bytes, off_t offset) {
+  auto file = file_of(fd);
+  if (!file) return;
+  file->add_mapping(static_cast<std::uint64_t>(offset));
+  Registry& r = registry();
+  const std::lock_guard lock(r.mutex);
+  r.mappings[reinterpret_cast<std::uintptr_t>(address)] = {bytes, std::move(file),
+                                                           static_cast<std::uint64_t>(offset)};
+}
+
+void unmapped(void* address, std::size_t bytes) {
+  Registry& r = registry();
+  if (r.count == 0 && r.mappings.empty()) return;
+  std::vector<Mapping> gone;
+  {
+    const std::lock_guard lock(r.mutex);
+    const auto first = reinterpret_cast<std::uintptr_t>(address);
+    for (auto it = r.mappings.lower_bound(first);
+         it != r.mappings.end() && it->first + it->second.bytes <= first + bytes;) {
+      gone.push_back(std::move(it->second));
+      it = r.mappings.erase(it);
+    }
+  }
+  for (const Mapping& mapping : gone) mapping.file->remove_mapping(mapping.offset);
+}
+
+void descriptors_changed() {
+  Registry& r = registry();
+  if (r.count == 0) return;
+  const int saved = errno;
+  std::vector<std::shared_ptr<DeviceFile>> gone;  // destroyed without the lock
+  {
+    const std::lock_guard lock(r.mutex);
+    std::map<FileId, bool> alive;
+    // Not opendir(): that is interposed, and this may run inside of it.
+    const int dir = static_cast<int>(
+        syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (dir < 0) {
+      errno = saved;
+      return;
+    }
+    alignas(8) char buffer[4096];
+    for (;;) {
+      const long n = syscall(SYS_getdents64, dir, buffer, sizeof buffer);
+      if (n <= 0) break;
+      for (long at = 0; at < n;) {
+        const auto* entry = reinterpret_cast<const struct dirent64*>(buffer + at);
+        at += entry->d_reclen;
+        char* end = nullptr;
+        const long fd = std::strtol(entry->d_name, &end, 10);
+        if (end == entry->d_name || *end != 0) continue;
+        if (const auto id = id_of(static_cast<int>(fd))) alive[*id] = true;
+      }
+    }
+    syscall(SYS_close, dir);
+    for (auto it = r.files.begin(); it != r.files.end();) {
+      if (alive.contains(it->first)) {
+        ++it;
+        continue;
+      }
+      gone.push_back(std::move(it->second));
+      it = r.files.erase(it);
+      --r.count;
+    }
+  }
+  gone.clear();
+  errno = saved;
+}
+
+}  // namespace npu::preload
