@@ -30,6 +30,7 @@ void add_encode(CLI::App& app, Io& io);
 void add_replay(CLI::App& app, Io& io);
 void add_run(CLI::App& app, Io& io);
 void add_run_program(CLI::App& run, Io& io);
+void add_sim_run(CLI::App& app);
 void add_bringup(CLI::App& app, Io& io);
 void add_timing_report(CLI::App& app, Io& io);
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// sim-run: a program of somebody else's on the simulated NPU.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+#include "npu-probe/probe.hpp"
+#include "npu-sim/injection.hpp"
+#include "regdb/error.hpp"
+
+namespace npu::probe {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::vector<std::string> program;
+  std::string library, inject;
+  unsigned cores = 3;
+  bool quiet = false;
+};
+
+// Beside the tool in a build tree (bin, lib) and where it is installed.
+std::string find_library() {
+  constexpr const char* name = "librocket-sim.so";
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  const fs::path prefix = self.parent_path().parent_path();
+  for (const fs::path& dir : {prefix / "lib", prefix / NPU_INSTALL_LIBDIR, prefix / "lib64"})
+    if (fs::exists(dir / name, error)) return dir / name;
+  throw Error(ErrorCode::bad_file,
+              fmt::format("{} is not in {}/lib; say where with --library", name, prefix.string()));
+}
+
+void sim_run(const Options& o) {
+  sim::parse_injections(o.inject);  // told here rather than by the library
+  const std::string library = o.library.empty() ? find_library() : o.library;
+  if (std::error_code error; !fs::is_regular_file(library, error))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: no such file", library));
+  const char* before = std::getenv("LD_PRELOAD");
+  const std::string preload = fs::absolute(library).string() +
+                              (before != nullptr && *before != 0 ? fmt::format(":{}", before) : "");
+  setenv("LD_PRELOAD", preload.c_str(), 1);
+  setenv("NPU_SIM_CORES", std::to_string(o.cores).c_str(), 1);
+  if (!o.inject.empty()) setenv("NPU_SIM_INJECT", o.inject.c_str(), 1);
+  if (o.quiet) setenv("NPU_SIM_QUIET", "1", 1);
+  std::vector<char*> arguments;
+  for (const std::string& word : o.program) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  execvp(arguments[0], arguments.data());
+  throw Error(ErrorCode::bad_file, fmt::format("{}: {}", o.program[0], std::strerror(errno)));
+}
+
+}  // namespace
+
+void add_sim_run(CLI::App& app) {
+  const auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand(
+      "sim-run", "Run an unmodified program that uses /dev/accel/accel0 on the simulated NPU");
+  sub->add_option("PROGRAM", o->program, "the program and its arguments, behind --")->required();
+  sub->add_option("--cores", o->cores, "NPU cores")->check(CLI::Range(1u, 3u));
+  sub->add_option("--inject", o->inject, "faults, as for run");
+  sub->add_option("--library", o->library, "librocket-sim.so, if it is not beside the tool");
+  sub->add_flag("-q,--quiet", o->quiet, "nothing on stderr of what the kernel would have logged");
+  sub->prefix_command();
+  sub->footer(
+      "Exit code: the program's own; 2 or 4 if it could not be started.\n"
+      "Example: npu-probe sim-run -- npu-probe bringup --device rocket");
+  sub->callback([o] { sim_run(*o); });
+}
+
+}  // namespace npu::probe

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// Many threads, several processes, and what a fork inherits.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "microkernels/gemm.hpp"
+#include "microkernels/reference.hpp"
+#include "npu-device/device.hpp"
+#include "npu-device/rocket_uapi.h"
+#include "regdb/error.hpp"
+
+namespace {
+
+using namespace npu;
+
+// One product on a file of its own; true if it equals the reference.
+bool multiply(device::Device& device, std::uint32_t seed) {
+  std::mt19937 rng(seed);
+  const kernels::GemmShape shape{1 + seed % 40, 1 + seed % 70, 1 + seed % 130};
+  std::uniform_int_distribution<int> byte(-128, 127);
+  std::vector<std::int8_t> a(std::size_t{shape.m} * shape.k), b(std::size_t{shape.n} * shape.k);
+  for (auto& x : a) x = static_cast<std::int8_t>(byte(rng));
+  for (auto& x : b) x = static_cast<std::int8_t>(byte(rng));
+  std::vector<std::int32_t> c(std::size_t{shape.m} * shape.n), want(c.size());
+  device::Device* const devices[] = {&device};
+  kernels::gemm_i8i32(devices, shape, a, b, c, nullptr);
+  kernels::ref_gemm_i8i32(shape, a, b, want);
+  return c == want;
+}
+
+// Jobs from `threads` threads, each with a file of its own; the number of wrong results.
+int storm(unsigned threads, unsigned jobs, std::uint32_t seed) {
+  std::vector<std::thread> all;
+  std::atomic<int> wrong{0};
+  for (unsigned t = 0; t < threads; ++t)
+    all.emplace_back([&, t] {
+      try {
+        const auto device = device::open_device("rocket");
+        for (unsigned j = 0; j < jobs; ++j) wrong += !multiply(*device, seed + t * 1000 + j);
+      } catch (...) {
+        ++wrong;
+      }
+    });
+  for (std::thread& thread : all) thread.join();
+  return wrong;
+}
+
+int child_status(pid_t child) {
+  int status = -1;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+TEST(Processes, AThousandJobsFromEightThreadsInTwoProcesses) {
+  const pid_t child = fork();
+  if (child == 0) _exit(storm(4, 125, 50'000) == 0 ? 0 : 1);
+  EXPECT_EQ(storm(4, 125, 1), 0);
+  EXPECT_EQ(child_status(child), 0);
+}
+
+TEST(Processes, AChildGoesOnWithTheFilesThatItInherits) {
+  const auto device = device::open_device("rocket");
+  ASSERT_TRUE(multiply(*device, 7));
+  const auto kept = device->create_buffer(10'000);
+  kept.host()[9'999] = std::byte{1};
+  const pid_t child = fork();
+  if (child == 0) {
+    // The handle is known, its memory shared, and jobs run.
+    bool good = kept.host()[9'999] == std::byte{1};
+    kept.host()[9'999] = std::byte{2};
+    device->fini(kept);
+    good = good && multiply(*device, 8);
+    good = good && multiply(*device::open_device("rocket"), 9);
+    _exit(good ? 0 : 1);
+  }
+  EXPECT_EQ(child_status(child), 0);
+  EXPECT_EQ(kept.host()[9'999], std::byte{2});
+  EXPECT_TRUE(multiply(*device, 10));
+}
+
+TEST(Processes, ForkWhileOthersWorkDoesNotLock) {
+  std::atomic<bool> stop{false};
+  std::thread worker([&] {
+    const auto device = device::open_device("rocket");
+    for (std::uint32_t seed = 1; !stop; ++seed) multiply(*device, seed);
+  });
+  for (int i = 0; i < 10; ++i) {
+    const pid_t child = fork();
+    if (child == 0) _exit(multiply(*device::open_device("rocket"), 3) ? 0 : 1);
+    EXPECT_EQ(child_status(child), 0);
+  }
+  stop = true;
+  worker.join();
+}
+
+TEST(Processes, OpenFilesDoNotPileUp) {
+  for (int i = 0; i < 2'000; ++i) {
+    const int fd = open("/dev/accel/accel0", O_RDWR);
+    ASSERT_GE(fd, 0);
+    drm_rocket_create_bo bo{};
+    bo.size = 1 << 20;
+    ASSERT_EQ(ioctl(fd, DRM_IOCTL_ROCKET_CREATE_BO, &bo), 0);
+    ASSERT_EQ(close(fd), 0);
+  }
+}
+
+TEST(Processes, WaitsForABusyBufferAsTheKernelDoes) {
+  // A hang keeps its core for the driver's 500 ms: until then the output is busy.
+  const auto device = device::open_device("rocket");
+  const auto program = device->create_buffer(4096), out = device->create_buffer(4096);
+  device->fini(program);  // 512 empty words: no enable word, so nothing ever ends
+  device::Job job;
+  job.tasks.push_back({program.iova(), 512});
+  job.in_handles.push_back(program.handle());
+  job.out_handles.push_back(out.handle());
+  device->submit(job);
+  using namespace std::chrono_literals;
+  EXPECT_THROW(device->prep(out, 1ms), npu::Error);
+  EXPECT_NO_THROW(device->prep(out, 60s));  // retired: the kernel reports success
+}
+
+}  // namespace
