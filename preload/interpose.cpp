@@ -60,10 +60,7 @@ std::optional<Node> node_at(int dirfd, const char* path, bool follow = true) {
   if (*path == '/') {
     node = find_node(path, follow);
   } else if (dirfd >= 0 && *path != 0) {
-    const auto directory = directory_of(dirfd);
-    if (directory && std::strcmp(path, "..") == 0)
-      node = Node{NodeKind::directory, "/", {}};  // most parents are the real system's
-    else if (directory)
+    if (const auto directory = directory_of(dirfd))
       node = find_node(directory->path + "/" + path, follow);
   }
   errno = saved;

@@ -71,7 +71,14 @@ std::optional<Node> find(std::string path, bool follow, int links) {
     return find(std::string(entry->content) + path.substr(i), follow, links + 1);
   }
   const Entry* entry = entry_at(at);
-  if (entry == nullptr) return std::nullopt;
+  if (entry == nullptr) {
+    // ".." of a directory of ours: a real one, but the real system cannot follow the path to it.
+    const bool above = path.ends_with("/..") &&
+                       std::any_of(std::begin(kNodes), std::end(kNodes),
+                                   [&](const Entry& e) { return e.path.starts_with(at + "/"); });
+    if (above) return Node{NodeKind::directory, at, {}};
+    return std::nullopt;
+  }
   return Node{entry->kind, std::string(entry->path), std::string(entry->content)};
 }
 
