@@ -194,16 +194,19 @@ std::string shape_name(const std::string& kind, int size, int in_channels, const
          (c.same ? "" : "_valid");
 }
 
-// Two faults of Mesa 26.2's weight packer, seen in the buffers it fills (ROCKET_DEBUG=dump_bos);
-// such models are wrong on every device, so they are not made. Of a last group of channels that
-// is not full, it writes neither the real channels nor a multiple of 16...
-bool packs_right(bool depthwise, int kernel, int in_channels, int out_channels) {
+// Three faults of Mesa 26.2, seen in the buffers it fills (ROCKET_DEBUG=dump_bos): such models are
+// wrong on every device, so they are not made.
+bool driver_gets_it_right(bool depthwise, int kernel, int in_channels, int out_channels) {
   if (depthwise) {
+    // Of a last group of channels it writes neither the real ones nor a multiple of 16.
     const int last = in_channels % 64;
     return last % 16 == 0 || last < 16 || (in_channels > 64 && last > 48);
   }
-  // ... and of the kernel of zeros behind an odd number of kernels it writes 32 channels where
-  // all others have 16, which moves all that follows it.
+  if (in_channels == 1 && out_channels == 1) {
+    return false;  // the image is never handed over
+  }
+  // Of the kernel of zeros behind an odd number of kernels it writes 32 channels where all others
+  // have 16, which moves all that follows it.
   const int last = in_channels % 32;
   return out_channels % 2 == 0 || kernel == 1 || in_channels <= 16 || last == 0 || last > 16;
 }
@@ -232,7 +235,7 @@ std::string single(Graph& g, bool depthwise) {
          c.channels > 4) {
     c.channels /= 2;
   }
-  if (!packs_right(depthwise, c.kernel, in_channels, c.channels)) {
+  if (!driver_gets_it_right(depthwise, c.kernel, in_channels, c.channels)) {
     in_channels = 32 * ((in_channels + 31) / 32);
   }
   g.sub->outputs = {g.conv(g.input(size, in_channels), c)};
@@ -275,9 +278,37 @@ std::string wide(Graph& g) {
   return shape_name("wide", size, 512, c);
 }
 
+// One convolution of a shape from the list that Mesa's own tests run on boards [mesa
+// test_teflon.cpp], as far as the reference kernels are done with it in seconds.
+std::string listed(Graph& g, bool depthwise) {
+  const int sizes[] = {3, 5, 8, 80, 112};
+  const int inputs[] = {1, 32, 120, 128, 256};
+  const int outputs[] = {1, 32, 120, 128, 160, 256};
+  for (;;) {
+    Conv c;
+    c.depthwise = depthwise;
+    c.kernel = depthwise ? 3 + 2 * g.pick(0, 1) : 1 + 2 * g.pick(0, 2);
+    c.stride = g.pick(1, 2);
+    c.same = g.coin();
+    c.channels = outputs[g.pick(0, 5)];
+    const int size = sizes[g.pick(0, 4)];
+    const int in_channels = inputs[g.pick(depthwise ? 1 : 0, 4)];
+    const std::int64_t products = std::int64_t{size} * size * c.kernel * c.kernel * in_channels *
+                                  (depthwise ? 1 : c.channels) / (c.stride * c.stride);
+    if (c.kernel <= size && products <= 20'000'000 &&
+        driver_gets_it_right(depthwise, c.kernel, in_channels, c.channels)) {
+      g.sub->outputs = {g.conv(g.input(size, in_channels), c)};
+      return shape_name(depthwise ? "listed_dw" : "listed_conv", size, in_channels, c);
+    }
+  }
+}
+
 std::string build(Graph& g, int index) {
   if (index % 24 == 19) {
     return wide(g);
+  }
+  if (index % 6 == 2) {
+    return listed(g, index % 24 == 8);
   }
   switch (index % 6) {
     case 3: return single(g, true);

@@ -48,6 +48,8 @@ struct Stop {
 struct Options {
   std::string delegate;
   std::string model;
+  std::string input;   // a file for the first input instead of random bytes
+  std::string output;  // a file to write the delegate's first output to
   std::uint32_t seed = 1;
 };
 
@@ -123,11 +125,18 @@ bool is_constant(const tflite::ModelT& model, const tflite::TensorT& tensor) {
   return tensor.buffer < model.buffers.size() && !model.buffers[tensor.buffer]->data.empty();
 }
 
-std::unique_ptr<tflite::ModelT> load(const std::string& path) {
+std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  if (!file) {
+    throw Stop{kBadModel, "cannot read " + path};
+  }
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::unique_ptr<tflite::ModelT> load(const std::string& path) {
+  const std::string bytes = read_file(path);
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-  if (!file || !tflite::VerifyModelBuffer(verifier)) {
+  if (!tflite::VerifyModelBuffer(verifier)) {
     throw Stop{kBadModel, path + " is not a readable .tflite file"};
   }
   std::unique_ptr<tflite::ModelT> model(tflite::GetModel(bytes.data())->UnPack());
@@ -299,9 +308,9 @@ bool check_step(const tflite::ModelT& model, const Step& step, const Tensors& te
   return good;
 }
 
-int check(const Options& options) {
-  const auto model = load(options.model);
-  auto& sub = *model->subgraphs.front();
+// Random bytes from the seed for every input; the bytes of options.input for the first one.
+Tensors make_inputs(const tflite::ModelT& model, const Options& options) {
+  const auto& sub = *model.subgraphs.front();
   std::mt19937 rng(options.seed);
   Tensors inputs;
   for (const int index : sub.inputs) {
@@ -316,9 +325,22 @@ int check(const Options& options) {
     Bytes bytes(size);
     std::generate(bytes.begin(), bytes.end(),
                   [&] { return static_cast<std::uint8_t>(rng() >> 24); });
+    if (!options.input.empty() && index == sub.inputs.front()) {
+      const std::string file = read_file(options.input);
+      if (file.size() != bytes.size()) {
+        throw Stop{kBadModel, options.input + " has not the size of the model's first input"};
+      }
+      std::copy(file.begin(), file.end(), bytes.begin());
+    }
     inputs[index] = std::move(bytes);
   }
+  return inputs;
+}
 
+int check(const Options& options) {
+  const auto model = load(options.model);
+  auto& sub = *model->subgraphs.front();
+  const Tensors inputs = make_inputs(*model, options);
   std::cout << options.model << ": " << sub.operators.size() << " operators\n";
   const Run cpu = run(*model, inputs, nullptr);
   if (options.delegate.empty()) {
@@ -342,6 +364,16 @@ int check(const Options& options) {
                 << share(compare(cpu.outputs.at(index), bytes,
                                  tensor.type == tflite::TensorType_INT8))
                 << '\n';
+    }
+  }
+
+  if (!options.output.empty()) {
+    const Bytes& first = npu.outputs.at(sub.outputs.front());
+    std::ofstream file(options.output, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(first.data()),
+               static_cast<std::streamsize>(first.size()));
+    if (!file.flush()) {
+      throw Stop{kBadModel, "cannot write " + options.output};
     }
   }
 
@@ -369,7 +401,8 @@ int check(const Options& options) {
 
 Options parse(int argc, char** argv) {
   const char* usage =
-      "usage: teflon_run [--delegate LIBRARY] [--seed N] MODEL.tflite\n"
+      "usage: teflon_run [--delegate LIBRARY] [--seed N] [--input FILE] [--output FILE] "
+      "MODEL.tflite\n"
       "Compares the delegate's results with those of TensorFlow Lite's reference kernels.\n"
       "Ends with 0: each step is within 1; 1: not; 2: usage; 3: no NPU; 4: bad model.\n"
       "Example: teflon_run --delegate /usr/lib/teflon/libteflon.so model.tflite";
@@ -384,6 +417,10 @@ Options parse(int argc, char** argv) {
       if (*end != '\0') {
         throw Stop{kUsage, usage};
       }
+    } else if (word == "--input" && i + 1 < argc) {
+      options.input = argv[++i];
+    } else if (word == "--output" && i + 1 < argc) {
+      options.output = argv[++i];
     } else if (word == "--help") {
       std::cout << usage << '\n';
       std::exit(0);
