@@ -251,6 +251,7 @@ passed=0
 known_wrong=0
 failures=()
 mkdir -p "$root/logs"
+export NPU_SIM_QUIET=0 # what the library says of dropped jobs is looked for below
 for model in "${models[@]}"; do
     name=$(basename "$model" .tflite)
     log=$root/logs/$name.log

@@ -255,19 +255,46 @@ std::string residual(Graph& g) {
   return "residual_" + std::to_string(size) + "_" + std::to_string(channels);
 }
 
-// The beginning of a MobileNetV1: a convolution, then depthwise and pointwise in turn.
-std::string chain(Graph& g) {
+// MobileNetV1's pattern: a convolution, then so many depthwise and pointwise ones in turn.
+std::string chain(Graph& g, int size, int blocks) {
   const auto relu6 = tflite::ActivationFunctionType_RELU6;
-  const int size = g.pick(16, 33);
+  int channels = 16 * g.pick(1, 2);
   int at = g.conv(g.input(size, 3),
-                  {.kernel = 3, .stride = 2, .channels = 16 * g.pick(1, 2), .activation = relu6});
-  const int blocks = g.pick(1, 3);
+                  {.kernel = 3, .stride = 2, .channels = channels, .activation = relu6});
   for (int i = 0; i < blocks; ++i) {
-    at = g.conv(at, {.kernel = 3, .stride = g.pick(1, 2), .depthwise = true, .activation = relu6});
-    at = g.conv(at, {.kernel = 1, .channels = 16 * g.pick(1, 5), .activation = relu6});
+    const int stride = g.at(at).shape[1] > 4 && g.coin() ? 2 : 1;
+    channels = std::min(stride * channels + 16 * g.pick(0, 1), 512);
+    at = g.conv(at, {.kernel = 3, .stride = stride, .depthwise = true, .activation = relu6});
+    at = g.conv(at, {.kernel = 1, .channels = channels, .activation = relu6});
   }
   g.sub->outputs = {at};
   return "chain_" + std::to_string(size) + "_" + std::to_string(blocks);
+}
+
+// MobileNetV2's pattern: stages of inverted residuals, the first of each stage without addition.
+// Images stay at 4x4 or larger: for less than 12 positions the driver gives the addend a pitch of
+// 12, which its own outputs do not have [mesa rkt_regcmd.c].
+std::string residual_chain(Graph& g) {
+  const auto relu6 = tflite::ActivationFunctionType_RELU6;
+  const int size = 16 * g.pick(3, 8);
+  int at =
+      g.conv(g.input(size, 3), {.kernel = 3, .stride = 2, .channels = 16, .activation = relu6});
+  for (int stage = 0; stage < 4; ++stage) {
+    const int channels = 16 * g.pick(1, 3) * (1 + stage);
+    const int stride = g.at(at).shape[1] > 7 ? 2 : 1;
+    const int repeats = g.pick(2, 4);
+    for (int i = 0; i < repeats; ++i) {
+      const int expanded = g.pick(3, 6) * g.at(at).shape[3];
+      const int wide = g.conv(at, {.kernel = 1, .channels = expanded, .activation = relu6});
+      const int deep = g.conv(
+          wide,
+          {.kernel = 3, .stride = i == 0 ? stride : 1, .depthwise = true, .activation = relu6});
+      const int thin = g.conv(deep, {.kernel = 1, .channels = channels, .roomy = i > 0});
+      at = i == 0 ? thin : g.add(thin, at);
+    }
+  }
+  g.sub->outputs = {at};
+  return "residual_chain_" + std::to_string(size);
 }
 
 // Weights and image both larger than the convolution buffer: several jobs of one operator.
@@ -307,13 +334,18 @@ std::string build(Graph& g, int index) {
   if (index % 24 == 19) {
     return wide(g);
   }
+  if (index % 24 == 17) {
+    return residual_chain(g);
+  }
   if (index % 6 == 2) {
     return listed(g, index % 24 == 8);
   }
   switch (index % 6) {
     case 3: return single(g, true);
     case 4: return residual(g);
-    case 5: return chain(g);
+    case 5:
+      return index % 24 == 23 ? chain(g, 16 * g.pick(6, 10), 13)
+                              : chain(g, g.pick(16, 33), g.pick(1, 3));
     default: return single(g, false);
   }
 }
