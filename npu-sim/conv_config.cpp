@@ -7,6 +7,7 @@
 
 #include "npu-sim/fault.hpp"
 #include "npu-sim/known_bits.hpp"
+#include "npu-sim/pool_feed.hpp"
 #include "regdb/registers.hpp"
 
 namespace npu::sim {
@@ -529,7 +530,7 @@ void read_transposed(const BlockRegisters& r, ConvConfig& c) {
 }
 
 void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& quirks,
-                 ConvConfig& c) {
+                 bool feeds_pool, ConvConfig& c) {
   const auto mode = rd::dpu::FEATURE_MODE_CFG::decode(r.dpu(rd::dpu::FEATURE_MODE_CFG::offset));
   const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));
   const auto width = rd::dpu::DATA_CUBE_WIDTH::decode(r.dpu(rd::dpu::DATA_CUBE_WIDTH::offset));
@@ -542,7 +543,6 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
   const auto shift = rd::dpu::OUT_CVT_SHIFT::decode(r.dpu(rd::dpu::OUT_CVT_SHIFT::offset));
 
   require(!mode.flying_mode, "DPU.FEATURE_MODE_CFG.flying_mode", 1);
-  require(mode.output_mode == 2, "DPU.FEATURE_MODE_CFG.output_mode", mode.output_mode);
   if ((mode.conv_mode == 3) != c.shape.depthwise)
     bad_program("DPU.FEATURE_MODE_CFG.conv_mode", "contradicts CNA.CONV_CON1.conv_mode");
   const Precision precision = c.shape.precision;
@@ -619,7 +619,11 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
   c.written_planes = nothing ? 0 : c.group_planes;
   c.whole_groups_planes = UINT32_MAX;
   const auto ow = rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset));
+  place_output(mode.output_mode, feeds_pool,
+               {&c.dst, &c.dst_plane, &c.dst_group, &c.dst_line, c.shape.out_width,
+                c.shape.out_height, c.group_planes});
   if (ow.tp_org_en) {
+    require(!feeds_pool, "DPU.BS_OW_CFG.tp_org_en", 1);
     read_transposed(r, c);
   } else if (quirks.size_e_counts_surfaces && !nothing) {
     require(ow.size_e_0 == ow.size_e_1 && ow.size_e_0 == ow.size_e_2, "DPU.BS_OW_CFG.size_e_2",
@@ -647,7 +651,7 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
 }  // namespace
 
 ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
-                            std::uint64_t mac_budget, const ChipOptions& options) {
+                            std::uint64_t mac_budget, const ChipOptions& options, bool feeds_pool) {
   check_known(
       Block::cna, kCna, [&](std::uint32_t o) { return r.cna(o); }, none);
   check_known(
@@ -673,7 +677,7 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   read_bs(r, dma_base, c);
   read_bn(r, c);
   read_ew(r, dma_base, options.quirks, c);
-  read_output(r, dma_base, options.quirks, c);
+  read_output(r, dma_base, options.quirks, feeds_pool, c);
 
   // 2^17 products of int8 reach the sign bit of an int32 sum; the chip's accumulator is wider
   // but its width is unpublished.

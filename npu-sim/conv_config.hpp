@@ -199,7 +199,9 @@ struct ConvConfig {
 
 /// Reads and checks the registers. Throws TaskFault for what the model does not implement, for
 /// contradictions between blocks, and for programs that hang on the chip or exceed `mac_budget`.
+/// `feeds_pool`: the PPU is enabled with the task and takes its output.
 ConvConfig read_conv_config(const BlockRegisters& registers, std::uint32_t dma_base,
-                            std::uint64_t mac_budget, const ChipOptions& options);
+                            std::uint64_t mac_budget, const ChipOptions& options,
+                            bool feeds_pool = false);
 
 }  // namespace npu::sim

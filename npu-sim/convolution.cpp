@@ -165,9 +165,32 @@ void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& w
 
 }  // namespace
 
+namespace {
+
+PoolFeed feed_of(const ConvConfig& c) {
+  PoolFeed feed;
+  const std::uint32_t atom = 16 / bytes_of(c.out_type);
+  const std::uint32_t surfaces = (c.out_channels + atom - 1) / atom;
+  for (std::uint32_t s = 0; s < surfaces; ++s) {
+    // A surface that the writer leaves out does not reach the PPU, which waits for it.
+    if (s % c.group_planes >= c.written_planes)
+      hang("DPU.BS_OW_CFG.size_e_0", "the PPU waits for surfaces that the DPU does not write");
+    feed.surfaces.push_back(c.dst + s / c.group_planes * c.dst_group +
+                            s % c.group_planes * c.dst_plane);
+  }
+  feed.line = c.dst_line;
+  feed.width = c.shape.out_width;
+  feed.height = c.shape.out_height;
+  feed.channels = c.out_channels;
+  feed.type = c.out_type;
+  return feed;
+}
+
+}  // namespace
+
 std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
-  const ConvConfig config =
-      read_conv_config(input.registers, input.dma_base, input.mac_budget, input.options);
+  const ConvConfig config = read_conv_config(input.registers, input.dma_base, input.mac_budget,
+                                             input.options, input.feed != nullptr);
   const ConvShape& s = config.shape;
 
   // Look at the outputs before the work, so that a bad address costs nothing.
@@ -201,6 +224,7 @@ std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
   else
     dense(config, *cbuf.features, *cbuf.weights, dpu, pool);
   if (config.late_hang) hang(config.late_hang->where, config.late_hang->why);
+  if (input.feed != nullptr) *input.feed = feed_of(config);
   return config.macs;
 }
 

@@ -11,6 +11,7 @@
 #include "npu-sim/chip.hpp"
 #include "npu-sim/conv_config.hpp"
 #include "npu-sim/mac_float.hpp"
+#include "npu-sim/pool_feed.hpp"
 #include "npu-sim/task_record.hpp"
 #include "npu-sim/thread_pool.hpp"
 
@@ -69,6 +70,7 @@ struct ConvolutionInput {
   const ChipOptions& options;
   ThreadPool& pool;
   const TaskHook* hook = nullptr;
+  PoolFeed* feed = nullptr;  ///< with a PPU behind; `space` has to be a PortSpace then
 };
 
 /// Decodes `count` elements of a floating-point type at `in`.

@@ -299,15 +299,41 @@ void Core::run_blocks(std::uint32_t mask) {
       announces ? TaskHook([this, mask](TaskRecord&& record) { announce(std::move(record), mask); })
                 : TaskHook();
   const TaskHook* listener = announces ? &hook : nullptr;
+  // The PPU takes what PPU_RDMA reads, or in one task with the DPU what that makes.
   if (mask == kPool) {
-    run_pool(listener);
+    const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
+    if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
+    macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_,
+                              options_.quirks, pool_, listener);
+    // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
+    // timeout although the output is right [notes pool-completion, HW].
+    done_bits_ |= 1u << (kPpuBit + ppu);
+    ppu_.finish();
+    ppu_rdma_.finish();
     return;
   }
+  if (!space_) dma_fault(FaultKind::dma_read, "CNA.FEATURE_DATA_ADDR", 0);
+  if ((mask & rd::enable_mask::ppu) == 0) {
+    run_dpu(mask, *space_, nullptr, listener);
+    return;
+  }
+  const PortSpace port(*space_);
+  PoolFeed feed;
+  const unsigned ppu = ppu_.start();
+  run_dpu(mask & ~rd::enable_mask::ppu, port, &feed, listener);
+  macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, 0}, port, task_dma_base_, macs_left_,
+                            options_.quirks, pool_, listener, &feed);
+  done_bits_ |= 1u << (kPpuBit + ppu);
+  ppu_.finish();
+}
+
+// A task that ends in the DPU: behind the MAC array, or on data from memory.
+void Core::run_dpu(std::uint32_t mask, const AddressSpace& space, PoolFeed* feed,
+                   const TaskHook* listener) {
   if (mask == kFlying) {
     const unsigned dpu = dpu_.start(), rdma = dpu_rdma_.start();
-    if (!space_) dma_fault(FaultKind::dma_read, "DPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
-    macs_left_ -= run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, *space_, task_dma_base_,
-                             macs_left_, options_.quirks, pool_, listener);
+    macs_left_ -= run_flying({dpu_, dpu_rdma_, dpu, rdma}, lut_, space, task_dma_base_, macs_left_,
+                             options_.quirks, pool_, listener, feed);
     done_bits_ |= 1u << (kDpuBit + dpu);
     dpu_.finish();
     dpu_rdma_.finish();
@@ -319,16 +345,15 @@ void Core::run_blocks(std::uint32_t mask) {
   const bool rdma = (mask & rd::enable_mask::dpu_rdma) != 0;
   const BlockGroups groups{cna_.start(), core_.start(), dpu_.start(),
                            rdma ? dpu_rdma_.start() : 0u};
-  if (!space_) dma_fault(FaultKind::dma_read, "CNA.FEATURE_DATA_ADDR", 0);
   ConvolutionInput input{BlockRegisters{cna_, core_, dpu_, dpu_rdma_, groups, rdma, &lut_},
-                         *space_,
+                         space,
                          task_dma_base_,
                          macs_left_,
                          options_,
                          pool_,
-                         listener};
+                         listener,
+                         feed};
   macs_left_ -= run_convolution(input, cbuf_);
-
   done_bits_ |= 1u << (kFeatureBit + groups.cna) | 1u << (kWeightBit + groups.cna) |
                 1u << (kCscBit + groups.cna) | 1u << (kCoreBit + groups.core) |
                 1u << (kDpuBit + groups.dpu);
@@ -336,18 +361,6 @@ void Core::run_blocks(std::uint32_t mask) {
   core_.finish();
   dpu_.finish();
   if (rdma) dpu_rdma_.finish();
-}
-
-void Core::run_pool(const TaskHook* listener) {
-  const unsigned ppu = ppu_.start(), rdma = ppu_rdma_.start();
-  if (!space_) dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", 0);
-  macs_left_ -= run_pooling({ppu_, ppu_rdma_, ppu, rdma}, *space_, task_dma_base_, macs_left_,
-                            options_.quirks, pool_, listener);
-  // Only PPU bits: stock mainline, which waits for a DPU bit, retires the job by its 500 ms
-  // timeout although the output is right [notes pool-completion, HW].
-  done_bits_ |= 1u << (kPpuBit + ppu);
-  ppu_.finish();
-  ppu_rdma_.finish();
 }
 
 }  // namespace npu::sim

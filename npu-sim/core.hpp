@@ -44,7 +44,8 @@ class Core {
   bool run_program();
   void enable_blocks(std::uint32_t mask);
   void run_blocks(std::uint32_t mask);
-  void run_pool(const TaskHook* listener);
+  void run_dpu(std::uint32_t mask, const AddressSpace& space, PoolFeed* feed,
+               const TaskHook* listener);
   RegisterFile* block(std::uint32_t offset);
   const RegisterFile* block(std::uint32_t offset) const {
     return const_cast<Core*>(this)->block(offset);

@@ -278,7 +278,8 @@ TaskRecord record_of(const FlyingConfig& c, const Quirks& quirks) {
         {Engine::erdma, c.ew.operand, plane, 1, 0, groups, c.ew.operand_plane});
   if (c.ew.active && c.ew.source == FlyingEw::Source::per_channel)
     record.transfers.push_back({Engine::erdma, c.ew.operand, 16, 1, 0, groups, c.ew.operand_plane});
-  for (std::uint32_t p = 0; p < c.written_planes; ++p)
+  const bool to_memory = c.dst < PortSpace::kWire;
+  for (std::uint32_t p = 0; to_memory && p < c.written_planes; ++p)
     record.transfers.push_back({Engine::dpu_write, c.dst + p * c.dst_plane,
                                 std::uint64_t{c.width} * 16, c.height, c.dst_line, groups,
                                 c.dst_group});
@@ -313,8 +314,9 @@ std::uint8_t* target_of(const AddressSpace& space, std::uint64_t address, std::s
 
 std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
                          const AddressSpace& space, std::uint32_t dma_base, std::uint64_t budget,
-                         const Quirks& quirks, ThreadPool& pool, const TaskHook* hook) {
-  const FlyingConfig c = read_flying_config(registers, lut, dma_base, quirks);
+                         const Quirks& quirks, ThreadPool& pool, const TaskHook* hook,
+                         PoolFeed* feed) {
+  const FlyingConfig c = read_flying_config(registers, lut, dma_base, quirks, feed != nullptr);
   const std::uint32_t in_bytes = c.element_bytes(), out_bytes = bytes_of(c.out_type);
   const std::uint32_t in_atom = 16 / in_bytes, out_atom = 16 / out_bytes;
   const std::uint32_t groups = (c.channels + in_atom - 1) / in_atom;
@@ -330,6 +332,7 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
   const bool per_channel = c.ew.source == FlyingEw::Source::per_channel;
   std::vector<const std::uint8_t*> main, operand;
   std::vector<std::uint8_t*> targets(planes);
+  if (feed != nullptr) *feed = {{}, c.dst_line, c.width, c.height, c.channels, c.out_type, true};
   const std::size_t target_bytes =
       (std::size_t{c.height} - 1) * c.dst_line + std::size_t{c.width} * 16;
   for (std::uint32_t g = 0; g < groups; ++g) {
@@ -344,6 +347,10 @@ std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
     for (std::uint32_t p = 0; p < std::min(used, c.written_planes); ++p)
       targets[std::size_t{g} * c.group_planes + p] =
           target_of(space, c.dst + g * c.dst_group + p * c.dst_plane, target_bytes);
+    if (feed != nullptr && used > c.written_planes)
+      hang("DPU.BS_OW_CFG.size_e_0", "the PPU waits for surfaces that the DPU does not write");
+    for (std::uint32_t p = 0; feed != nullptr && p < used; ++p)
+      feed->surfaces.push_back(c.dst + g * c.dst_group + p * c.dst_plane);
   }
   const Operands stages = {load_operands(c.bs, c, space, quirks, "DPU_RDMA.RDMA_BS_BASE_ADDR"),
                            load_operands(c.bn, c, space, quirks, "DPU_RDMA.RDMA_BN_BASE_ADDR")};

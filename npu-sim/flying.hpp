@@ -7,14 +7,17 @@
 
 #include "npu-sim/address_space.hpp"
 #include "npu-sim/flying_config.hpp"
+#include "npu-sim/pool_feed.hpp"
 #include "npu-sim/task_record.hpp"
 #include "npu-sim/thread_pool.hpp"
 
 namespace npu::sim {
 
+/// `feed`: there is a PPU behind; `space` has to be a PortSpace then.
 /// Returns the work in elements, weighted. Throws TaskFault; in that case nothing has been written.
 std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,
                          const AddressSpace& space, std::uint32_t dma_base, std::uint64_t budget,
-                         const Quirks& quirks, ThreadPool& pool, const TaskHook* hook = nullptr);
+                         const Quirks& quirks, ThreadPool& pool, const TaskHook* hook = nullptr,
+                         PoolFeed* feed = nullptr);
 
 }  // namespace npu::sim

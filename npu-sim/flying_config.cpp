@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "npu-sim/known_bits.hpp"
+#include "npu-sim/pool_feed.hpp"
 #include "npu-sim/quirks.hpp"
 #include "regdb/registers.hpp"
 
@@ -313,7 +314,7 @@ void read_output(const FlyingRegisters& r, std::uint32_t dma_base, FlyingConfig&
 }  // namespace
 
 FlyingConfig read_flying_config(const FlyingRegisters& r, const Lut& lut, std::uint32_t dma_base,
-                                const Quirks& quirks) {
+                                const Quirks& quirks, bool feeds_pool) {
   check_known(
       rd::Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); },
       [](std::uint32_t o) {
@@ -329,7 +330,6 @@ FlyingConfig read_flying_config(const FlyingRegisters& r, const Lut& lut, std::u
       rd::dpu::DATA_CUBE_CHANNEL::decode(r.dpu(rd::dpu::DATA_CUBE_CHANNEL::offset));
   if (mode.flying_mode == 0)
     hang("DPU.FEATURE_MODE_CFG.flying_mode", "the DPU waits for a MAC array that is not enabled");
-  require(mode.output_mode == 2, "DPU.FEATURE_MODE_CFG.output_mode", mode.output_mode);
   require(mode.conv_mode == 0, "DPU.FEATURE_MODE_CFG.conv_mode", mode.conv_mode);
 
   FlyingConfig c{};
@@ -353,6 +353,9 @@ FlyingConfig read_flying_config(const FlyingRegisters& r, const Lut& lut, std::u
   read_ew(r, lut, dma_base, quirks, c);
   read_reader(r, c);
   read_output(r, dma_base, c);
+  place_output(
+      mode.output_mode, feeds_pool,
+      {&c.dst, &c.dst_plane, &c.dst_group, &c.dst_line, c.width, c.height, c.group_planes});
   c.src = std::uint64_t{dma_base} + r.rdma(rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset);
   c.src_plane = std::uint64_t{c.width} * c.height * 16 +
                 (r.rdma(rd::dpu_rdma::RDMA_SURF_NOTCH::offset) & ~0xFu);

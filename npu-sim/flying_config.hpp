@@ -79,6 +79,7 @@ struct FlyingConfig {
 
 /// Throws TaskFault for what boards refuse or the model does not implement.
 FlyingConfig read_flying_config(const FlyingRegisters& registers, const Lut& lut,
-                                std::uint32_t dma_base, const Quirks& quirks);
+                                std::uint32_t dma_base, const Quirks& quirks,
+                                bool feeds_pool = false);
 
 }  // namespace npu::sim

@@ -45,8 +45,8 @@ constexpr KnownBits kPpu[] = {
     {rd::ppu::PADDING_VALUE_2_CFG::offset, kAll},  // bits above those of any type
     {rd::ppu::DST_BASE_ADDR::offset, kAll},
     {rd::ppu::DST_SURF_STRIDE::offset, kAll},
-    {rd::ppu::DATA_FORMAT::offset, 0xFFFFFFF7},  // not DPU_FLYIN
-    {rd::ppu::MISC_CTRL::offset, 0xF},           // burst length: timing only
+    {rd::ppu::DATA_FORMAT::offset, kAll},
+    {rd::ppu::MISC_CTRL::offset, 0xF},  // burst length: timing only
 };
 constexpr KnownBits kRdma[] = {
     {rd::ppu_rdma::RDMA_OPERATION_ENABLE::offset, kAll},
@@ -70,10 +70,17 @@ struct PoolConfig {
   std::uint32_t type;  // a precision code
   std::uint32_t recip_width, recip_height;
   std::uint32_t pad_value;
-  std::uint64_t src, src_line, src_plane, dst, dst_plane, dst_line;
-  bool index;  // the position of each extremum is written too
+  std::vector<std::uint64_t> surfaces;  // of the input
+  std::uint64_t src_line, dst, dst_plane, dst_line;
+  bool fed;     // by the DPU
+  bool silent;  // ends and writes nothing
+  bool index;   // the position of each extremum is written too
   std::uint64_t dst_index;
   std::uint32_t element_bytes() const { return type == kInt8 ? 1 : type >= kInt32 ? 4 : 2; }
+  std::uint32_t planes() const {
+    const std::uint32_t lanes = 16 / element_bytes();
+    return (channels + lanes - 1) / lanes;
+  }
 };
 
 // 17 bits: 6 of exponent, 10 of fraction.
@@ -83,12 +90,53 @@ double fp17(std::uint32_t bits) {
   return exponent == 0 ? std::ldexp(fraction, -40) : std::ldexp(1024 + fraction, exponent - 41);
 }
 
-PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
-  const auto none = [](std::uint32_t) { return false; };
+// What PPU_RDMA brings.
+void read_reader(const PoolRegisters& r, std::uint32_t dma_base, PoolConfig& c) {
   check_known(
-      rd::Block::ppu, kPpu, [&](std::uint32_t o) { return r.ppu(o); }, none);
+      rd::Block::ppu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); },
+      [](std::uint32_t) { return false; });
+  const std::uint32_t storage =
+      rd::ppu_rdma::RDMA_DATA_FORMAT::decode(r.rdma(rd::ppu_rdma::RDMA_DATA_FORMAT::offset))
+          .in_precision;
+  const auto count = [&](std::uint32_t offset) { return (r.rdma(offset) & 0x1FFF) + 1; };
+  if (count(rd::ppu_rdma::RDMA_CUBE_IN_WIDTH::offset) != c.in_width ||
+      count(rd::ppu_rdma::RDMA_CUBE_IN_HEIGHT::offset) != c.in_height ||
+      count(rd::ppu_rdma::RDMA_CUBE_IN_CHANNEL::offset) != c.channels)
+    hang("PPU_RDMA.RDMA_CUBE_IN_WIDTH", "the reader's cube is not the one that the PPU waits for");
+  // An element-size code: 1 is 8 bit, 2 is 16 bit; for int8 boards take 1 and 2 alike, and 3 where
+  // nothing is summed [notes, HW].
+  const bool fits = c.type == kInt8
+                        ? storage == 1 || storage == 2 || (storage == 3 && c.method != kAverage)
+                    : c.type >= kInt32 ? storage == 3
+                                       : storage == 2;
+  require(fits, "PPU_RDMA.RDMA_DATA_FORMAT.in_precision", storage);
+  const std::uint64_t src =
+      std::uint64_t{dma_base} + r.rdma(rd::ppu_rdma::RDMA_SRC_BASE_ADDR::offset);
+  const std::uint64_t step = r.rdma(rd::ppu_rdma::RDMA_SRC_SURF_STRIDE::offset) & ~0xFu;
+  for (std::uint32_t surface = 0; surface < c.planes(); ++surface)
+    c.surfaces.push_back(src + surface * step);
+  c.src_line = r.rdma(rd::ppu_rdma::RDMA_SRC_LINE_STRIDE::offset) & ~0xFu;
+}
+
+// What comes over the wire.
+void read_feed(const PoolFeed& feed, PoolConfig& c) {
+  if (feed.width != c.in_width || feed.height != c.in_height || feed.channels != c.channels)
+    hang("PPU.DATA_CUBE_IN_WIDTH", "the PPU waits for another cube than the DPU makes");
+  constexpr std::pair<OutputType, std::uint32_t> kCodes[] = {{OutputType::int8, kInt8},
+                                                             {OutputType::int16, kInt16},
+                                                             {OutputType::fp16, kFp16},
+                                                             {OutputType::int32, kInt32},
+                                                             {OutputType::fp32, kFp32}};
+  for (const auto& [type, code] : kCodes)
+    if (type == feed.type) require(c.type == code, "PPU.DATA_FORMAT.proc_precision", c.type);
+  c.surfaces = feed.surfaces;
+  c.src_line = feed.line;
+}
+
+PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base, const PoolFeed* feed) {
   check_known(
-      rd::Block::ppu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); }, none);
+      rd::Block::ppu, kPpu, [&](std::uint32_t o) { return r.ppu(o); },
+      [](std::uint32_t) { return false; });
   const auto count = [](std::uint32_t value) { return (value & 0x1FFF) + 1; };
   const auto mode = rd::ppu::OPERATION_MODE_CFG::decode(r.ppu(rd::ppu::OPERATION_MODE_CFG::offset));
   const auto kernel =
@@ -96,9 +144,6 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   const auto pad =
       rd::ppu::POOLING_PADDING_CFG::decode(r.ppu(rd::ppu::POOLING_PADDING_CFG::offset));
   const auto format = rd::ppu::DATA_FORMAT::decode(r.ppu(rd::ppu::DATA_FORMAT::offset));
-  const std::uint32_t storage =
-      rd::ppu_rdma::RDMA_DATA_FORMAT::decode(r.rdma(rd::ppu_rdma::RDMA_DATA_FORMAT::offset))
-          .in_precision;
 
   PoolConfig c{};
   c.in_width = count(r.ppu(rd::ppu::DATA_CUBE_IN_WIDTH::offset));
@@ -108,25 +153,27 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   c.out_height = count(r.ppu(rd::ppu::DATA_CUBE_OUT_HEIGHT::offset));
   if (count(r.ppu(rd::ppu::DATA_CUBE_OUT_CHANNEL::offset)) != c.channels)
     bad_program("PPU.DATA_CUBE_OUT_CHANNEL", "pooling does not change the number of channels");
-  if (count(r.rdma(rd::ppu_rdma::RDMA_CUBE_IN_WIDTH::offset)) != c.in_width ||
-      count(r.rdma(rd::ppu_rdma::RDMA_CUBE_IN_HEIGHT::offset)) != c.in_height ||
-      count(r.rdma(rd::ppu_rdma::RDMA_CUBE_IN_CHANNEL::offset)) != c.channels)
-    hang("PPU_RDMA.RDMA_CUBE_IN_WIDTH", "the reader's cube is not the one that the PPU waits for");
   // The switch for "fed by PPU_RDMA"; with 0 the PPU waits for the DPU.
-  if (!mode.flying_mode)
+  if (feed == nullptr && !mode.flying_mode)
     hang("PPU.OPERATION_MODE_CFG.flying_mode", "the PPU waits for a DPU that is not enabled");
+  if (feed != nullptr && mode.flying_mode)
+    hang("PPU.OPERATION_MODE_CFG.flying_mode", "the PPU waits for a PPU_RDMA that is not enabled");
+  // A board's only try: 1 behind a convolution ended and wrote nothing [iree-rocket
+  // conv_then_pooling_hw.rs].
+  c.fed = feed != nullptr;
+  c.silent = feed != nullptr && !feed->flying && format.dpu_flyin;
+  if (!c.silent)
+    require(format.dpu_flyin == (feed != nullptr && feed->flying), "PPU.DATA_FORMAT.dpu_flyin",
+            format.dpu_flyin);
   c.method = mode.pooling_method;
   require(c.method <= kMin, "PPU.OPERATION_MODE_CFG.pooling_method", c.method);
   c.type = format.proc_precision;
   require(c.type <= kFp16 || c.type == kInt32 || c.type == kFp32, "PPU.DATA_FORMAT.proc_precision",
           c.type);
-  // An element-size code: 1 is 8 bit, 2 is 16 bit, 3 is 32 bit; for int8 boards take 1 and 2 alike,
-  // and 3 where nothing is summed [notes, HW].
-  const bool fits = c.type == kInt8
-                        ? storage == 1 || storage == 2 || (storage == 3 && c.method != kAverage)
-                    : c.type >= kInt32 ? storage == 3
-                                       : storage == 2;
-  require(fits, "PPU_RDMA.RDMA_DATA_FORMAT.in_precision", storage);
+  if (feed != nullptr)
+    read_feed(*feed, c);
+  else
+    read_reader(r, dma_base, c);
   c.kernel_width = kernel.kernel_width;
   c.kernel_height = kernel.kernel_height;
   c.stride_x = kernel.kernel_stride_width;
@@ -140,9 +187,6 @@ PoolConfig read_config(const PoolRegisters& r, std::uint32_t dma_base) {
   c.recip_width = r.ppu(rd::ppu::RECIP_KERNEL_WIDTH::offset);
   c.recip_height = r.ppu(rd::ppu::RECIP_KERNEL_HEIGHT::offset);
   c.pad_value = r.ppu(rd::ppu::PADDING_VALUE_1_CFG::offset);
-  c.src = std::uint64_t{dma_base} + r.rdma(rd::ppu_rdma::RDMA_SRC_BASE_ADDR::offset);
-  c.src_line = r.rdma(rd::ppu_rdma::RDMA_SRC_LINE_STRIDE::offset) & ~0xFu;
-  c.src_plane = r.rdma(rd::ppu_rdma::RDMA_SRC_SURF_STRIDE::offset) & ~0xFu;
   c.dst = std::uint64_t{dma_base} + (r.ppu(rd::ppu::DST_BASE_ADDR::offset) & ~0xFu);
   c.dst_plane = r.ppu(rd::ppu::DST_SURF_STRIDE::offset) & ~0xFu;
   // The manual's words; a value of 2 disturbs the later rows on a board [allbilly expt].
@@ -297,8 +341,7 @@ void pool_line(const PoolConfig& c, const std::uint8_t* plane, std::uint32_t oy,
 
 TaskRecord record_of(const PoolConfig& c) {
   TaskRecord record;
-  const std::uint32_t lanes = 16 / c.element_bytes();
-  const std::uint64_t planes = (c.channels + lanes - 1) / lanes;
+  const std::uint64_t planes = c.planes();
   constexpr std::string_view kTypes[] = {"int8", "int16", "fp16", "", "int32", "fp32"};
   record.operation = fmt::format("{} pool {}x{} s{} {} {}x{}x{} -> {}x{}",
                                  c.method == kAverage ? "average"
@@ -311,16 +354,24 @@ TaskRecord record_of(const PoolConfig& c) {
   w.positions = std::uint64_t{c.out_width} * c.out_height;
   w.output_elements = w.positions * c.channels;
   w.pool_elements = w.output_elements * c.kernel_width * c.kernel_height;
-  record.transfers.push_back({Engine::pool_read, c.src, std::uint64_t{c.in_width} * 16, c.in_height,
-                              c.src_line, planes, c.src_plane});
+  if (!c.fed)
+    record.transfers.push_back({Engine::pool_read, c.surfaces[0], std::uint64_t{c.in_width} * 16,
+                                c.in_height, c.src_line, planes,
+                                planes > 1 ? c.surfaces[1] - c.surfaces[0] : 0});
   for (const std::uint64_t base : {c.dst, c.dst_index})
     if (base == c.dst || c.index)
       record.transfers.push_back({Engine::pool_write, base, std::uint64_t{c.out_width} * 16,
                                   c.out_height, c.dst_line, planes, c.dst_plane});
   sum_transfers(record);
-  record.quirks.push_back({"pool_raises_no_dpu_interrupt", "PC.INTERRUPT_RAW_STATUS",
-                           "only the PPU's bit is raised; a driver that waits for the DPU's "
-                           "retires the job after 500 ms, with the output right"});
+  if (c.fed)
+    record.quirks.push_back({"dpu_feeds_ppu", "PPU.OPERATION_MODE_CFG.flying_mode",
+                             c.silent ? "DPU_FLYIN behind a convolution: nothing is written"
+                                      : "by the manual; no published program has done it",
+                             c.silent});
+  else
+    record.quirks.push_back({"pool_raises_no_dpu_interrupt", "PC.INTERRUPT_RAW_STATUS",
+                             "only the PPU's bit is raised; a driver that waits for the DPU's "
+                             "retires the job after 500 ms, with the output right"});
   return record;
 }
 
@@ -328,11 +379,10 @@ TaskRecord record_of(const PoolConfig& c) {
 
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
                           std::uint32_t dma_base, std::uint64_t budget, const Quirks& quirks,
-                          ThreadPool& pool, const TaskHook* hook) {
-  const PoolConfig c = read_config(registers, dma_base);
+                          ThreadPool& pool, const TaskHook* hook, const PoolFeed* feed) {
+  const PoolConfig c = read_config(registers, dma_base, feed);
   check_limits(c, quirks);
-  const std::uint32_t lanes = 16 / c.element_bytes();
-  const std::uint32_t planes = (c.channels + lanes - 1) / lanes;
+  const std::uint32_t planes = c.planes(), lanes = 16 / c.element_bytes();
   // A thousandth of the MAC rate: the PPU takes a few elements a cycle.
   const std::uint64_t work = std::uint64_t{c.out_width} * c.out_height * planes * lanes *
                              c.kernel_width * c.kernel_height * 64;
@@ -354,9 +404,9 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
   std::vector<const std::uint8_t*> in(planes);
   std::vector<std::uint8_t*> targets;  // values, then positions
   for (std::uint32_t plane = 0; plane < planes; ++plane) {
-    const auto view = space.resolve(c.src + plane * c.src_plane, in_bytes);
+    const auto view = space.resolve(c.surfaces[plane], in_bytes);
     if (view.empty())
-      dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", c.src + plane * c.src_plane);
+      dma_fault(FaultKind::dma_read, "PPU_RDMA.RDMA_SRC_BASE_ADDR", c.surfaces[plane]);
     in[plane] = reinterpret_cast<const std::uint8_t*>(view.data());
     targets.push_back(target(c.dst + plane * c.dst_plane));
   }
@@ -364,6 +414,7 @@ std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& sp
     for (std::uint32_t plane = 0; plane < planes; ++plane)
       targets.push_back(target(c.dst_index + plane * c.dst_plane));
   if (hook != nullptr) (*hook)(record_of(c));
+  if (c.silent) return work;
 
   std::vector<std::uint8_t> out(out_bytes * targets.size());
   // Types of 32 bits are accepted and come out as zeros [allbilly expt, board].

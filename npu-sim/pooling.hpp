@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "npu-sim/address_space.hpp"
+#include "npu-sim/pool_feed.hpp"
 #include "npu-sim/quirks.hpp"
 #include "npu-sim/register_file.hpp"
 #include "npu-sim/task_record.hpp"
@@ -20,10 +21,11 @@ struct PoolRegisters {
   std::uint32_t rdma(std::uint32_t offset) const { return rdma_file.get(rdma_group, offset); }
 };
 
-/// Max, min and average pooling of fp16 and int8 cubes; returns the work in window elements.
-/// Throws TaskFault; in that case nothing has been written.
+/// Max, min and average pooling, of what `feed` says or else of what PPU_RDMA reads; returns the
+/// work in window elements. Throws TaskFault; in that case nothing has been written.
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
                           std::uint32_t dma_base, std::uint64_t budget, const Quirks& quirks,
-                          ThreadPool& pool, const TaskHook* hook = nullptr);
+                          ThreadPool& pool, const TaskHook* hook = nullptr,
+                          const PoolFeed* feed = nullptr);
 
 }  // namespace npu::sim

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "npu-sim/pool_feed.hpp"
+
 namespace npu::sim {
 namespace {
 
@@ -43,6 +45,7 @@ Transfer feature_transfer(const ConvConfig& c) {
 
 // One transfer for each group of kernels: the writer goes through their planes.
 void output_transfers(const ConvConfig& c, std::vector<Transfer>& out) {
+  if (c.dst >= PortSpace::kWire) return;  // to the PPU
   const std::uint64_t atom_channels = kAtom / bytes_of(c.out_type);
   const std::uint64_t planes = (c.out_channels + atom_channels - 1) / atom_channels;
   for (std::uint64_t first = 0; first < planes; first += c.group_planes) {

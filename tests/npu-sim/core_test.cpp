@@ -201,7 +201,7 @@ TEST_F(CoreTest, WhatIsNotModelledStopsTheTaskByName) {
                {0x0201, 0x1014, 0x10000009, "CNA.CONV_CON3.nn_mode"},
                {0x1001, 0x4060, 0x50, "DPU.BN_CFG.bn_alu_algo"},
                {0x1001, 0x4070, 0x302, "DPU.EW_CFG.ew_lut_bypass"},
-               {0x1001, 0x400C, 0x1E2, "DPU.FEATURE_MODE_CFG.output_mode"}};
+               {0x1001, 0x4010, 8, "DPU.DATA_FORMAT.mc_surf_out"}};
   for (const auto& c : cases) {
     Words words = program(conv);
     patch(words, c.target, c.offset, c.value);
