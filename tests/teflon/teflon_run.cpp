@@ -133,6 +133,25 @@ std::string read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Whether every index in the graph leads somewhere, which the file format does not promise.
+bool is_sound(const tflite::ModelT& model) {
+  const auto& sub = *model.subgraphs.front();
+  const auto leads = [&](int lowest) {
+    return [&sub, lowest](std::int32_t i) {
+      return i >= lowest && i < static_cast<std::int32_t>(sub.tensors.size());
+    };
+  };
+  const auto good = [&](const std::unique_ptr<tflite::OperatorT>& op) {
+    return op->opcode_index < model.operator_codes.size() && !op->inputs.empty() &&
+           !op->outputs.empty() &&
+           std::all_of(op->inputs.begin(), op->inputs.end(), leads(-1)) &&  // -1: left out
+           op->inputs.front() >= 0 && std::all_of(op->outputs.begin(), op->outputs.end(), leads(0));
+  };
+  return !sub.outputs.empty() && std::all_of(sub.inputs.begin(), sub.inputs.end(), leads(0)) &&
+         std::all_of(sub.outputs.begin(), sub.outputs.end(), leads(0)) &&
+         std::all_of(sub.operators.begin(), sub.operators.end(), good);
+}
+
 std::unique_ptr<tflite::ModelT> load(const std::string& path) {
   const std::string bytes = read_file(path);
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
@@ -142,6 +161,9 @@ std::unique_ptr<tflite::ModelT> load(const std::string& path) {
   std::unique_ptr<tflite::ModelT> model(tflite::GetModel(bytes.data())->UnPack());
   if (model->subgraphs.size() != 1) {
     throw Stop{kBadModel, path + " has not exactly one subgraph; only such models are compared"};
+  }
+  if (!is_sound(*model)) {
+    throw Stop{kBadModel, path + " names tensors or operators that it does not have"};
   }
   for (const auto& code : model->operator_codes) {  // files of before 2020 have the old field
     code->builtin_code = std::max(
