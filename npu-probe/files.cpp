@@ -58,4 +58,10 @@ std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes) {
   return bytes;
 }
 
+std::uint64_t fnv1a(std::span<const std::byte> bytes) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint8_t>(b)) * 0x100000001b3;
+  return hash;
+}
+
 }  // namespace npu::probe

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <iosfwd>
+#include <span>
 #include <vector>
 
 namespace npu::probe {
@@ -15,5 +17,8 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t 
 
 /// All of a stream, with the same bound.
 std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes);
+
+/// FNV-1a: tells results apart, no more.
+std::uint64_t fnv1a(std::span<const std::byte> bytes);
 
 }  // namespace npu::probe

@@ -105,12 +105,6 @@ std::vector<device::Task> split(std::span<const std::uint64_t> words, std::uint3
   return tasks;
 }
 
-std::uint64_t fnv1a(std::span<const std::byte> bytes) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint8_t>(b)) * 0x100000001b3;
-  return hash;
-}
-
 void save(const Area& area, std::span<const std::byte> bytes) {
   std::ofstream out(area.file, std::ios::binary | std::ios::trunc);
   out.write(reinterpret_cast<const char*>(bytes.data()),

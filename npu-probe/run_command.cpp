@@ -10,6 +10,7 @@
 
 #include "microkernels/gemm.hpp"
 #include "microkernels/reference.hpp"
+#include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
 #include "npu-probe/simulation.hpp"
 #include "regdb/error.hpp"
@@ -34,12 +35,6 @@ std::vector<T> random_values(std::mt19937& rng, std::size_t n, int low, int high
   std::vector<T> out(n);
   for (T& x : out) x = static_cast<T>(value(rng));
   return out;
-}
-
-std::uint64_t fnv1a(std::span<const std::byte> bytes) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint8_t>(b)) * 0x100000001b3;
-  return hash;
 }
 
 struct Outcome {
