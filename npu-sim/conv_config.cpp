@@ -46,8 +46,7 @@ constexpr KnownBits kCore[] = {
 
 bool none(std::uint32_t) { return false; }
 
-constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt32 = 4, kFp32 = 5,
-                        kInt4 = 6, kTf32 = 7;
+constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt4 = 6, kTf32 = 7;
 
 Precision mac_precision(std::uint32_t code, const char* where) {
   switch (code) {
