@@ -21,7 +21,7 @@ constexpr std::uint32_t kClearAll = 0x1FFFF;
 constexpr std::uint32_t s_pointer(unsigned core) { return 0xEu + 0x10000000u * core; }
 
 /// The kernel's writes for one task, in its order (B.5).
-void start_task(sim::Chip& chip, unsigned core, const Task& task) {
+void start_task(sim::Chip& chip, unsigned core, const Task& task, std::uint32_t task_number) {
   chip.write(core, pc::BASE_ADDRESS::offset, 1);
   chip.write(core, regdb::cna::S_POINTER::offset, s_pointer(core));
   chip.write(core, regdb::core::S_POINTER::offset, s_pointer(core));
@@ -29,7 +29,7 @@ void start_task(sim::Chip& chip, unsigned core, const Task& task) {
   chip.write(core, pc::REGISTER_AMOUNTS::offset, (task.regcmd_count + 1) / 2 - 1);
   chip.write(core, pc::INTERRUPT_MASK::offset, kDpuDone);
   chip.write(core, pc::INTERRUPT_CLEAR::offset, kDpuDone);
-  chip.write(core, pc::TASK_CON::offset, 0x7001);
+  chip.write(core, pc::TASK_CON::offset, 0x7000 | task_number);
   chip.write(core, pc::TASK_DMA_BASE_ADDR::offset, 0);
   chip.write(core, pc::OPERATION_ENABLE::offset, 1);
 }
@@ -81,7 +81,7 @@ constexpr std::string_view kRetired =
 
 JobResult run_job(sim::Chip& chip, unsigned core,
                   const std::shared_ptr<const sim::AddressSpace>& space,
-                  std::span<const Task> tasks, std::uint64_t number) {
+                  std::span<const Task> tasks, std::uint64_t number, std::uint32_t task_number) {
   JobResult result;
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     const std::string place =
@@ -90,7 +90,7 @@ JobResult run_job(sim::Chip& chip, unsigned core,
     try {
       if (t == 0) chip.attach(core, space);
       ++result.tasks_started;
-      start_task(chip, core, tasks[t]);
+      start_task(chip, core, tasks[t], task_number);
       end = finish_task(chip, core);
     } catch (const std::exception& error) {
       // The model itself failed (host memory, say): the job ends, the machine goes on.

@@ -29,7 +29,7 @@ struct Options {
   std::uint64_t at = 0xF0000000;
   std::vector<std::string> maps, saves;
   unsigned core = 0;
-  bool as_json = false;
+  bool chained = false, as_json = false;
   SimulationOptions simulation;
 };
 
@@ -149,14 +149,23 @@ void run_program(const Options& o, Io& io) {
 
   Simulation simulation(o.simulation);
   sim::Chip chip(simulation.chip_options());
-  const device::JobResult result = device::run_job(chip, o.core, space, tasks, 1);
+  // A chain is started at its first program and goes on by its own links.
+  const std::span<const device::Task> starts(tasks.data(), o.chained ? 1 : tasks.size());
+  const auto task_number = static_cast<std::uint32_t>(o.chained ? tasks.size() : 1);
+  if (task_number > 0xFFF)
+    throw Error(ErrorCode::invalid_argument, "a chain has at most 4095 tasks");
+  const device::JobResult result = device::run_job(chip, o.core, space, starts, 1, task_number);
   const sim::Timeline timeline = simulation.take();
   simulation.trace(timeline, "program");
   simulation.save_trace();
 
-  json report = {{"program", o.program},  {"words", words.size()},
-                 {"tasks", tasks.size()}, {"tasks_started", result.tasks_started},
-                 {"core", o.core},        {"saved", json::array()}};
+  json report = {{"program", o.program},
+                 {"words", words.size()},
+                 {"tasks", tasks.size()},
+                 {"starts", result.tasks_started},
+                 {"tasks_run", timeline.tasks.size()},
+                 {"core", o.core},
+                 {"saved", json::array()}};
   if (!o.as_json)
     fmt::print(io.out, "{} words, {} task{} on core {}: {}\n", words.size(), tasks.size(),
                tasks.size() == 1 ? "" : "s", o.core, result.fault ? "FAULT" : "done");
@@ -205,6 +214,10 @@ void add_run_program(CLI::App& run, Io& io) {
       ->allow_extra_args(false);
   sub->add_option("--at", o->at, "IOVA of the program itself")->capture_default_str();
   sub->add_option("--core", o->core, "core that runs it")->check(CLI::Range(0u, 2u));
+  sub->add_flag(
+      "--chained", o->chained,
+      "one start for all tasks, which link themselves (TASK_NUMBER; stock mainline starts "
+      "each by itself)");
   sub->add_flag("--json", o->as_json, "print JSON only");
   add_simulation_options(*sub, o->simulation);
   sub->footer(

@@ -2,6 +2,7 @@
 // --timing, --explain, --trace, --inject and their relatives.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -9,6 +10,8 @@
 #include <set>
 
 #include "npu-sim/calibration.hpp"
+#include "regdb/regcmd.hpp"
+#include "regdb/registers.hpp"
 #include "tool.hpp"
 
 namespace npu::probe::test {
@@ -145,13 +148,47 @@ TEST(RunProgram, ARecordedProgramComputesWhatTfliteDoes) {
             "0x2000,32," + dir + "bo-002.bin", "--map", "12288,25088," + dir + "bo-003.bin",
             "--map", "40960,25088", "--save", "40960,12544," + out, dir + "regcmd.bin", "--json"});
   ASSERT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_EQ(r.json()["tasks_started"], 1);
+  EXPECT_EQ(r.json()["starts"], 1);
+  EXPECT_EQ(r.json()["tasks_run"], 1);
   EXPECT_GT(r.json()["modelled"]["total_ms"].get<double>(), 0);
   const auto got = read_bytes(out), want = read_bytes(dir + "cpu-3.bin");
   ASSERT_EQ(got.size(), 28u * 28 * 16);
   ASSERT_EQ(want.size(), 28u * 28 * 8);
   for (std::size_t i = 0; i < want.size(); ++i)
     ASSERT_LE(std::abs(int{want[i]} - int{got[i / 8 * 16 + i % 8] ^ 0x80}), 1) << i;
+}
+
+TEST(RunProgram, AChainRunsByItsOwnLinksInOneStart) {
+  Scratch scratch;
+  const std::string dir = ROSENBLATT_VECTORS_DIR "/mesa/conv3x3_28_1_8/";
+  // The same program twice; the first one's trailer names the second.
+  const auto bytes = read_bytes(dir + "regcmd.bin");
+  std::vector<std::uint64_t> words(bytes.size() / 8);
+  std::memcpy(words.data(), bytes.data(), bytes.size());
+  std::vector<std::uint64_t> both = words;
+  const auto pc = static_cast<std::uint16_t>(regdb::Target::pc);
+  const auto second = static_cast<std::uint32_t>(0xF0000000 + words.size() * 8);
+  const auto amount = static_cast<std::uint32_t>(words.size() / 2 - 1);
+  both[both.size() - 4] = regdb::Regcmd{pc, second, regdb::pc::BASE_ADDRESS::offset}.pack();
+  both[both.size() - 3] = regdb::Regcmd{pc, amount, regdb::pc::REGISTER_AMOUNTS::offset}.pack();
+  both.insert(both.end(), words.begin(), words.end());
+  const std::string file = (scratch.dir / "chain.bin").string();
+  std::ofstream(file, std::ios::binary)
+      .write(reinterpret_cast<const char*>(both.data()),
+             static_cast<std::streamsize>(both.size() * 8));
+  std::vector<std::string> args{"run",   "program",
+                                file,    "--json",
+                                "--map", "0,4608," + dir + "bo-001.bin",
+                                "--map", "8192,32," + dir + "bo-002.bin",
+                                "--map", "12288,25088," + dir + "bo-003.bin",
+                                "--map", "40960,25088"};
+  for (const int starts : {2, 1}) {
+    if (starts == 1) args.emplace_back("--chained");
+    const Output r = tool(args);
+    ASSERT_EQ(r.status, 0) << r.out << r.err;
+    EXPECT_EQ(r.json()["starts"], starts);
+    EXPECT_EQ(r.json()["tasks_run"], 2);
+  }
 }
 
 TEST(RunProgram, FaultsAndBadInputEndWithTheirCodes) {
