@@ -192,7 +192,8 @@ void Core::run_chain() {
 void Core::announce(TaskRecord&& record, std::uint32_t mask) {
   record.core = index_;
   record.blocks = mask;
-  record.work.regcmd_words = program_words_;
+  // A task of two records (DPU, then PPU) fetches its program once.
+  record.work.regcmd_words = std::exchange(program_words_, 0);
   if (options_.observer) {
     note_stale_registers(record, mask);
     options_.observer->task(record);

@@ -366,8 +366,7 @@ TaskRecord record_of(const PoolConfig& c) {
   if (c.fed)
     record.quirks.push_back({"dpu_feeds_ppu", "PPU.OPERATION_MODE_CFG.flying_mode",
                              c.silent ? "DPU_FLYIN behind a convolution: nothing is written"
-                                      : "by the manual; no published program has done it",
-                             c.silent});
+                                      : "by the manual: no published program has done it"});
   else
     record.quirks.push_back({"pool_raises_no_dpu_interrupt", "PC.INTERRUPT_RAW_STATUS",
                              "only the PPU's bit is raised; a driver that waits for the DPU's "
