@@ -21,12 +21,11 @@
 #include <vector>
 
 #include "preload/device_file.hpp"
+#include "preload/file_id.hpp"
 #include "preload/settings.hpp"
 
 namespace npu::preload {
 namespace {
-
-using FileId = std::pair<dev_t, ino_t>;
 
 struct Mapping {
   std::size_t bytes;
@@ -49,19 +48,10 @@ Registry& registry() {
   return *r;
 }
 
-std::optional<FileId> id_of(int fd) {
-  struct stat64 st;
-  // The plain system call: fstat() is interposed.
-  if (syscall(SYS_fstat, fd, &st) != 0) return std::nullopt;
-  return FileId(st.st_dev, st.st_ino);
-}
-
 std::shared_ptr<DeviceFile> file_of(int fd) {
   Registry& r = registry();
   if (r.count == 0) return nullptr;
-  const int saved = errno;
   const auto id = id_of(fd);
-  errno = saved;
   if (!id) return nullptr;
   const std::lock_guard lock(r.mutex);
   const auto it = r.files.find(*id);

@@ -13,6 +13,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +22,7 @@
 #include <set>
 
 #include "preload/device_files.hpp"
+#include "preload/file_id.hpp"
 #include "preload/virtual_files.hpp"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -39,17 +41,19 @@ F* real(const char* name) {
     return next;                                                            \
   }())
 
-// Directories of ours that were opened with open(): a memfd stands for each, told by its inode.
+// Directories of ours that were opened: a memfd stands for each.
 std::mutex open_directories_mutex;
-std::map<ino64_t, std::string>& open_directories() {
-  static auto* const all = new std::map<ino64_t, std::string>;
+std::map<FileId, std::string>& open_directories() {
+  static auto* const all = new std::map<FileId, std::string>;
   return *all;
 }
+std::atomic<bool> any_directory{false};  // was ever opened: most programs never do
+
 std::optional<Node> directory_of(int fd) {
+  if (!any_directory) return std::nullopt;
+  const auto id = id_of(fd);
   const std::lock_guard lock(open_directories_mutex);
-  struct stat64 st;
-  if (open_directories().empty() || syscall(SYS_fstat, fd, &st) != 0) return std::nullopt;
-  const auto it = open_directories().find(st.st_ino);
+  const auto it = id ? open_directories().find(*id) : open_directories().end();
   return it == open_directories().end() ? std::nullopt : find_node(it->second);
 }
 
@@ -70,10 +74,11 @@ std::optional<Node> node_at(int dirfd, const char* path, bool follow = true) {
 int open_directory(const Node& node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY) return errno = EISDIR, -1;
   const int fd = memfd_create("directory", (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0);
-  struct stat64 st;
-  if (fd < 0 || syscall(SYS_fstat, fd, &st) != 0) return -1;
+  const auto id = id_of(fd);
+  if (!id) return -1;
   const std::lock_guard lock(open_directories_mutex);
-  open_directories()[st.st_ino] = node.path;
+  open_directories()[*id] = node.path;
+  any_directory = true;
   return fd;
 }
 
@@ -397,6 +402,10 @@ EXPORT int closedir(DIR* dir) {
   {
     const std::lock_guard lock(directories_mutex);
     directories().erase(dir);
+  }
+  if (const auto id = id_of(mine->fd)) {
+    const std::lock_guard lock(open_directories_mutex);
+    open_directories().erase(*id);
   }
   syscall(SYS_close, mine->fd);
   delete mine;
