@@ -18,8 +18,7 @@ namespace {
 constexpr std::size_t kMaxNotes = 64;
 
 std::shared_ptr<std::byte[]> allocate_pages(std::size_t bytes) {
-  constexpr std::size_t page = sim::AddressSpace::kPageSize;
-  const std::size_t size = (bytes + page - 1) / page * page;
+  const std::size_t size = sim::AddressSpace::whole_pages(bytes);
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     throw Error(ErrorCode::out_of_memory,

@@ -74,8 +74,7 @@ Area parse_area(const std::string& item, bool needs_file) {
 }
 
 std::byte* map(sim::AddressSpace& space, std::uint32_t iova, std::size_t bytes) {
-  const std::size_t pages = (bytes + 4095) / 4096 * 4096;
-  std::shared_ptr<std::byte[]> memory(new std::byte[pages]());
+  std::shared_ptr<std::byte[]> memory(new std::byte[sim::AddressSpace::whole_pages(bytes)]());
   std::byte* data = memory.get();
   space.map(iova, std::move(memory), bytes);
   return data;

@@ -9,21 +9,12 @@
 #include "regdb/error.hpp"
 
 namespace npu::sim {
-namespace {
-
-std::size_t round_to_pages(std::size_t bytes) {
-  return (bytes + AddressSpace::kPageSize - 1) / AddressSpace::kPageSize * AddressSpace::kPageSize;
-}
-
-}  // namespace
-
 void AddressSpace::map(std::uint32_t iova, std::shared_ptr<std::byte[]> memory, std::size_t bytes) {
-  if (iova % kPageSize != 0 || bytes == 0 || bytes > kWindow ||
-      iova + round_to_pages(bytes) > kWindow)
+  if (iova % kPageSize != 0 || bytes == 0 || bytes > kWindow || iova + whole_pages(bytes) > kWindow)
     throw Error(ErrorCode::invalid_argument,
                 "cannot map " + std::to_string(bytes) + " bytes at IOVA " + std::to_string(iova) +
                     ": ranges are page aligned, not empty and end below 4 GiB");
-  const std::size_t size = round_to_pages(bytes);
+  const std::size_t size = whole_pages(bytes);
   const std::unique_lock lock(mutex_);
   const auto next = mappings_.lower_bound(iova);
   const bool hits_next = next != mappings_.end() && next->first < iova + std::uint64_t{size};
@@ -42,7 +33,7 @@ void AddressSpace::unmap(std::uint32_t iova) {
 
 std::optional<std::uint32_t> AddressSpace::find_hole(std::size_t bytes) const {
   const std::shared_lock lock(mutex_);
-  const std::uint64_t size = round_to_pages(bytes);
+  const std::uint64_t size = whole_pages(bytes);
   std::uint64_t candidate = 0;
   for (const auto& [iova, mapping] : mappings_) {
     if (candidate + size <= iova) return static_cast<std::uint32_t>(candidate);

@@ -24,6 +24,9 @@ class AddressSpace {
 
   static constexpr std::uint64_t kWindow = std::uint64_t{1} << 32;
   static constexpr std::uint32_t kPageSize = 4096;
+  static constexpr std::uint64_t whole_pages(std::uint64_t bytes) {
+    return (bytes + kPageSize - 1) / kPageSize * kPageSize;
+  }
 
   /// Maps `bytes` at `iova` (page aligned). The mapping covers whole pages; the tail of the last
   /// page reads as the storage does, so `memory` must be backed up to the page boundary.

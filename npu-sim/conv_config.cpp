@@ -8,6 +8,7 @@
 #include "npu-sim/conv_config_dpu.hpp"
 #include "npu-sim/fault.hpp"
 #include "npu-sim/known_bits.hpp"
+#include "npu-sim/precision_codes.hpp"
 #include "regdb/registers.hpp"
 
 namespace npu::sim {
@@ -45,8 +46,6 @@ constexpr KnownBits kCore[] = {
 };
 
 bool none(std::uint32_t) { return false; }
-
-constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt4 = 6, kTf32 = 7;
 
 Precision mac_precision(std::uint32_t code, const char* where) {
   switch (code) {

@@ -191,6 +191,9 @@ struct ConvConfig {
   /// written [read off the sweeps of notes size-e-quirk; explains SIZE_E and SURFACE_ADD of every
   /// program of compute.md 2.3, 2.4 and 3.1].
   std::uint64_t dst_group;
+  std::uint64_t surface(std::uint32_t plane) const {
+    return dst + plane / group_planes * dst_group + plane % group_planes * dst_plane;
+  }
   std::uint32_t group_planes, written_planes;
   std::uint32_t whole_groups_planes;  ///< planes from here on stay unwritten: a group cut short
   bool transposed;                    ///< TP_ORG_EN: int16 elements in the order of the transposer

@@ -4,9 +4,10 @@
 
 #include <fmt/format.h>
 
+#include "npu-sim/dpu_known_bits.hpp"
 #include "npu-sim/fault.hpp"
-#include "npu-sim/known_bits.hpp"
 #include "npu-sim/pool_feed.hpp"
+#include "npu-sim/precision_codes.hpp"
 #include "regdb/registers.hpp"
 
 namespace npu::sim {
@@ -50,33 +51,6 @@ constexpr KnownBits kDpu[] = {
     {rd::dpu::UNDOC_40C4::offset, 0},
 };
 
-constexpr KnownBits kRdma[] = {
-    {rd::dpu_rdma::RDMA_OPERATION_ENABLE::offset, kAll},
-    {rd::dpu_rdma::RDMA_DATA_CUBE_WIDTH::offset, kAll},
-    {rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT::offset, 0x00001FFF},
-    {rd::dpu_rdma::RDMA_DATA_CUBE_CHANNEL::offset, kAll},
-    {rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_BRDMA_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_BS_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_NRDMA_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_BN_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_ERDMA_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_EW_SURF_STRIDE::offset, kAll},
-    {rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_SURF_NOTCH::offset, kAll},
-    {rd::dpu_rdma::RDMA_WEIGHT::offset, kAll},  // arbitration: timing only
-    {rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset, kAll},
-};
-
-// LUT and EW operands matter only where EW_CFG uses them.
-bool dpu_operand(std::uint32_t offset) {
-  return offset >= rd::dpu::LUT_ACCESS_CFG::offset ||
-         (offset >= rd::dpu::EW_OP_VALUE_0::offset && offset <= rd::dpu::EW_OP_VALUE_7::offset);
-}
-constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kBf16 = 3, kInt32 = 4, kFp32 = 5,
-                        kInt4 = 6, kTf32 = 7;
-
 // What DPU.DATA_FORMAT says of data that come from the MAC array.
 std::uint32_t dpu_code(Precision p) {
   switch (p) {
@@ -92,7 +66,7 @@ std::uint32_t dpu_code(Precision p) {
 
 void check_readers(const BlockRegisters& r, const Quirks& quirks) {
   check_known(
-      Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); },
+      Block::dpu_rdma, kDpuRdmaBits, [&](std::uint32_t o) { return r.rdma(o); },
       [](std::uint32_t) { return false; });
   const auto mode = rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::decode(
       r.rdma(rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset));

@@ -163,10 +163,6 @@ void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& w
   });
 }
 
-}  // namespace
-
-namespace {
-
 PoolFeed feed_of(const ConvConfig& c) {
   PoolFeed feed;
   const std::uint32_t atom = 16 / bytes_of(c.out_type);
@@ -175,8 +171,7 @@ PoolFeed feed_of(const ConvConfig& c) {
     // A surface that the writer leaves out does not reach the PPU, which waits for it.
     if (s % c.group_planes >= c.written_planes)
       hang("DPU.BS_OW_CFG.size_e_0", "the PPU waits for surfaces that the DPU does not write");
-    feed.surfaces.push_back(c.dst + s / c.group_planes * c.dst_group +
-                            s % c.group_planes * c.dst_plane);
+    feed.surfaces.push_back(c.surface(s));
   }
   feed.line = c.dst_line;
   feed.width = c.shape.out_width;

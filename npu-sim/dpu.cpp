@@ -124,8 +124,7 @@ void Dpu::resolve_output(const AddressSpace& space) {
       planes_.push_back(nullptr);
       continue;
     }
-    const std::uint64_t address = config_.dst + plane / config_.group_planes * config_.dst_group +
-                                  plane % config_.group_planes * config_.dst_plane;
+    const std::uint64_t address = config_.surface(plane);
     const auto view = space.resolve_write(address, plane_bytes);
     if (view.empty()) {
       std::uint64_t bad = address;

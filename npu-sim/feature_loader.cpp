@@ -101,10 +101,6 @@ void copy_pixel_row(const ConvConfig& c, const AddressSpace& space, std::uint32_
           convert(c.feature.cvt, pixels[x * channels + channel], channel) ^ input_xor;
 }
 
-}  // namespace
-
-namespace {
-
 // Fills the tile line by line: `pad(first, count)` writes padding elements, `body(y, width, at)`
 // the elements of an image line. Offsets count elements.
 template <class Pad, class Body>

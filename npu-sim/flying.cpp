@@ -14,6 +14,7 @@
 
 #include "npu-sim/fault.hpp"
 #include "npu-sim/float_types.hpp"
+#include "npu-sim/precision_codes.hpp"
 #include "npu-sim/quirks.hpp"
 #include "npu-sim/rounding.hpp"
 
@@ -21,7 +22,6 @@ namespace npu::sim {
 namespace {
 
 constexpr std::size_t kMaxOutputBytes = 512u << 20;
-constexpr std::uint32_t kInt8 = 0, kInt16 = 1;
 constexpr std::uint32_t kWidthLimit = 8191, kSpoiltColumns = 7;
 
 // Operands of BS or BN, one per channel.

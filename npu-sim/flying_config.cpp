@@ -5,8 +5,9 @@
 
 #include <algorithm>
 
-#include "npu-sim/known_bits.hpp"
+#include "npu-sim/dpu_known_bits.hpp"
 #include "npu-sim/pool_feed.hpp"
+#include "npu-sim/precision_codes.hpp"
 #include "npu-sim/quirks.hpp"
 #include "regdb/registers.hpp"
 
@@ -16,8 +17,6 @@ namespace {
 namespace rd = npu::regdb;
 
 constexpr std::uint32_t kAll = 0xFFFFFFFF;
-constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kInt32 = 4, kFp32 = 5;
-
 constexpr KnownBits kDpu[] = {
     {rd::dpu::OPERATION_ENABLE::offset, kAll},
     {rd::dpu::FEATURE_MODE_CFG::offset, 0x1FF},
@@ -49,25 +48,6 @@ constexpr KnownBits kDpu[] = {
     {rd::dpu::OUT_CVT_SHIFT::offset, 0xC00FF03F},
     {rd::dpu::SURFACE_ADD::offset, kAll},
 };
-constexpr KnownBits kRdma[] = {
-    {rd::dpu_rdma::RDMA_OPERATION_ENABLE::offset, kAll},
-    {rd::dpu_rdma::RDMA_DATA_CUBE_WIDTH::offset, kAll},
-    {rd::dpu_rdma::RDMA_DATA_CUBE_HEIGHT::offset, 0x1FFF},
-    {rd::dpu_rdma::RDMA_DATA_CUBE_CHANNEL::offset, kAll},
-    {rd::dpu_rdma::RDMA_SRC_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_BRDMA_CFG::offset, kAll},  // left enabled, it changes nothing [notes, HW]
-    {rd::dpu_rdma::RDMA_BS_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_NRDMA_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_BN_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_ERDMA_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_EW_BASE_ADDR::offset, kAll},
-    {rd::dpu_rdma::RDMA_EW_SURF_STRIDE::offset, kAll},
-    {rd::dpu_rdma::RDMA_FEATURE_MODE_CFG::offset, kAll},
-    {rd::dpu_rdma::RDMA_SURF_NOTCH::offset, kAll},
-    {rd::dpu_rdma::RDMA_WEIGHT::offset, kAll},
-    {rd::dpu_rdma::RDMA_EW_SURF_NOTCH::offset, kAll},
-};
-
 // A stage's registers have the same layout in BS and BN; names for faults differ.
 struct StageNames {
   const char *bypass, *algo, *relux, *mul_shift, *truncate, *reader, *data_use;
@@ -316,13 +296,9 @@ void read_output(const FlyingRegisters& r, std::uint32_t dma_base, FlyingConfig&
 FlyingConfig read_flying_config(const FlyingRegisters& r, const Lut& lut, std::uint32_t dma_base,
                                 const Quirks& quirks, bool feeds_pool) {
   check_known(
-      rd::Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); },
-      [](std::uint32_t o) {
-        return o >= rd::dpu::LUT_ACCESS_CFG::offset ||
-               (o >= rd::dpu::EW_OP_VALUE_0::offset && o <= rd::dpu::EW_OP_VALUE_7::offset);
-      });
+      rd::Block::dpu, kDpu, [&](std::uint32_t o) { return r.dpu(o); }, dpu_operand);
   check_known(
-      rd::Block::dpu_rdma, kRdma, [&](std::uint32_t o) { return r.rdma(o); },
+      rd::Block::dpu_rdma, kDpuRdmaBits, [&](std::uint32_t o) { return r.rdma(o); },
       [](std::uint32_t) { return false; });
   const auto mode = rd::dpu::FEATURE_MODE_CFG::decode(r.dpu(rd::dpu::FEATURE_MODE_CFG::offset));
   const auto format = rd::dpu::DATA_FORMAT::decode(r.dpu(rd::dpu::DATA_FORMAT::offset));

@@ -18,6 +18,7 @@
 #include "npu-sim/float_types.hpp"
 #include "npu-sim/known_bits.hpp"
 #include "npu-sim/mac_float.hpp"
+#include "npu-sim/precision_codes.hpp"
 #include "npu-sim/rounding.hpp"
 #include "regdb/registers.hpp"
 
@@ -61,8 +62,6 @@ constexpr KnownBits kRdma[] = {
 
 constexpr std::size_t kMaxOutputBytes = 512u << 20;
 constexpr std::uint32_t kAverage = 0, kMax = 1, kMin = 2;
-constexpr std::uint32_t kInt8 = 0, kInt16 = 1, kFp16 = 2, kInt32 = 4, kFp32 = 5;
-
 struct PoolConfig {
   std::uint32_t in_width, in_height, out_width, out_height, channels;
   std::uint32_t kernel_width, kernel_height, stride_x, stride_y, pad_left, pad_top;

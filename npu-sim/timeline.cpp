@@ -69,15 +69,15 @@ Timeline TimelineRecorder::take(const Calibration& calibration, double npu_hz,
               : 0;
       for (std::size_t s = 0; s < logged.starts.size(); ++s, ++start_index) {
         if (s != 0) at += between;
-        const std::vector<double> spans = chain_seconds(works[s], calibration, operating);
+        const std::vector<ChainedTask> chain = estimate_chain(works[s], calibration, operating);
         for (std::size_t t = 0; t < logged.starts[s].tasks.size(); ++t) {
           TimedTask& task = logged.starts[s].tasks[t];
-          task.time = estimate(task.record.work, calibration, operating);
+          task.time = chain[t].time;
           task.begin = at;
-          task.seconds = spans[t];
+          task.seconds = chain[t].seconds;
           task.job = job_index;
           task.start = start_index;
-          at += spans[t];
+          at += chain[t].seconds;
           out.tasks.push_back(std::move(task));
         }
       }

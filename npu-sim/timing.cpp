@@ -188,9 +188,9 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
   return t;
 }
 
-std::vector<double> chain_seconds(std::span<const TaskWork> tasks, const Calibration& c,
-                                  const Operating& operating) {
-  std::vector<double> seconds;
+std::vector<ChainedTask> estimate_chain(std::span<const TaskWork> tasks, const Calibration& c,
+                                        const Operating& operating) {
+  std::vector<ChainedTask> chain;
   double body_before = 0, banks_before = 0;
   for (const TaskWork& work : tasks) {
     const TaskTime t = estimate(work, c, operating);
@@ -202,9 +202,9 @@ std::vector<double> chain_seconds(std::span<const TaskWork> tasks, const Calibra
     }
     body_before = t.body;
     banks_before = banks(work, c);
-    seconds.push_back(total / operating.npu_hz);
+    chain.push_back({t, total / operating.npu_hz});
   }
-  return seconds;
+  return chain;
 }
 
 JobTime estimate_starts(std::span<const std::vector<TaskWork>> starts, const Dispatch& dispatch,
@@ -212,13 +212,12 @@ JobTime estimate_starts(std::span<const std::vector<TaskWork>> starts, const Dis
   JobTime job;
   for (const std::vector<TaskWork>& tasks : starts) {
     job.tasks += tasks.size();
-    for (const double seconds : chain_seconds(tasks, c, operating)) job.device += seconds;
-    for (const TaskWork& work : tasks) {
-      const TaskTime t = estimate(work, c, operating);
-      job.mac += t.mac / operating.npu_hz;
-      job.bytes += t.bytes;
-      job.macs += work.macs();
+    for (const ChainedTask& task : estimate_chain(tasks, c, operating)) {
+      job.device += task.seconds;
+      job.mac += task.time.mac / operating.npu_hz;
+      job.bytes += task.time.bytes;
     }
+    for (const TaskWork& work : tasks) job.macs += work.macs();
   }
   if (job.tasks == 0) return job;
   job.submit = 1e-6 * job_floor_us(dispatch, c);

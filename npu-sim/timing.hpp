@@ -126,9 +126,15 @@ JobTime estimate_job(std::span<const TaskWork> tasks, const Dispatch& dispatch,
 JobTime estimate_starts(std::span<const std::vector<TaskWork>> starts, const Dispatch& dispatch,
                         const Calibration& calibration, const Operating& operating);
 
-/// Seconds that each task of one start adds, in order.
-std::vector<double> chain_seconds(std::span<const TaskWork> tasks, const Calibration& calibration,
-                                  const Operating& operating);
+/// A task of a chain: by itself, and the seconds that it adds.
+struct ChainedTask {
+  TaskTime time;
+  double seconds = 0;
+};
+
+/// The tasks of one start, in order.
+std::vector<ChainedTask> estimate_chain(std::span<const TaskWork> tasks,
+                                        const Calibration& calibration, const Operating& operating);
 
 /// Several threads, each with a file of its own, share the cores. Each does `host` seconds of its
 /// own work and `device` seconds on a core, in turn; its jobs run on any core.

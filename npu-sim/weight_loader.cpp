@@ -66,10 +66,6 @@ void pack_panel(const ConvShape& s, const std::int8_t* in, std::uint32_t panel, 
   for (std::uint32_t o = 0; o < width; ++o) init[o] *= -static_cast<std::int32_t>(input_xor);
 }
 
-}  // namespace
-
-namespace {
-
 // [O/16][C/32][KH][KW][16][32] -> [kernel][tap][channel].
 void pack_wide(const ConvShape& s, const std::uint8_t* in, WeightTile& tile) {
   const std::uint32_t taps = s.kernel_width * s.kernel_height;
@@ -135,10 +131,6 @@ void take_floats(const ConvShape& s, std::span<const std::byte> memory, ThreadPo
     }
   });
 }
-
-}  // namespace
-
-namespace {
 
 // Tasks that cut a product by rows load the same kernels again and again.
 bool same_bytes(std::span<const std::byte> memory, const WeightTile& tile, ThreadPool& pool) {

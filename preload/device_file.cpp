@@ -21,13 +21,11 @@
 namespace npu::preload {
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
+constexpr auto whole_pages = sim::AddressSpace::whole_pages;
 // Cookies of real nodes begin high [DRM_FILE_PAGE_OFFSET_START]; a program must take them as given.
 constexpr std::uint64_t kFirstOffset = 0x10000000;
 // A hostile count must not make us allocate gigabytes: the kernel's kvmalloc would refuse, too.
 constexpr std::uint64_t kMostElements = 1u << 20;
-
-std::uint64_t whole_pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 // `count` elements of T, `stride` bytes apart in the caller's memory.
 template <class T>
