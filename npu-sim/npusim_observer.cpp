@@ -25,6 +25,7 @@ NpusimObserver::NpusimObserver(Trace trace, std::uint64_t npu_hz)
 
 void NpusimObserver::started(unsigned core) {
   now_[core] = {};
+  works_[core].clear();
   if (trace_) trace_(event(NPUSIM_TRACE_START, core));
 }
 
@@ -44,9 +45,7 @@ void NpusimObserver::task(const TaskRecord& record) {
   sum.macs += record.work.macs();
   sum.bytes += std::uint64_t{record.work.regcmd_words} * 8;
   for (const Transfer& t : record.transfers) sum.bytes += t.total();
-  if (npu_hz_ != 0)
-    sum.modelled_ns += static_cast<std::uint64_t>(std::llround(
-        estimate(record.work, default_calibration().values, {.npu_hz = npu_hz_}).seconds * 1e9));
+  if (npu_hz_ != 0) works_[record.core].push_back(record.work);
   if (!trace_) return;
 
   npusim_trace_event task = event(NPUSIM_TRACE_TASK, record.core, record.operation.c_str());
@@ -79,6 +78,11 @@ void NpusimObserver::task(const TaskRecord& record) {
 }
 
 void NpusimObserver::ended(unsigned core, std::uint32_t raw_status) {
+  double seconds = 0;  // tasks of one start overlap, so only the whole chain has a time
+  for (const ChainedTask& task :
+       estimate_chain(works_[core], default_calibration().values, {.npu_hz = npu_hz_}))
+    seconds += task.seconds;
+  now_[core].modelled_ns = static_cast<std::uint64_t>(std::llround(seconds * 1e9));
   {
     const std::lock_guard lock(mutex_);
     last_[core] = now_[core];

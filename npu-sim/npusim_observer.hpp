@@ -5,6 +5,7 @@
 #include <array>
 #include <functional>
 #include <mutex>
+#include <vector>
 
 #include "npu-sim/npusim.h"
 #include "npu-sim/observer.hpp"
@@ -32,7 +33,9 @@ class NpusimObserver final : public Observer {
  private:
   Trace trace_;
   double npu_hz_;
-  std::array<npusim_start_info, 3> now_{};  // each touched by the thread of its core only
+  // Each touched by the thread of its core only.
+  std::array<npusim_start_info, 3> now_{};
+  std::array<std::vector<TaskWork>, 3> works_;  // empty without timing
   mutable std::mutex mutex_;
   std::array<npusim_start_info, 3> last_{};  // guarded by mutex_
 };

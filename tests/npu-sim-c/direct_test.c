@@ -235,7 +235,36 @@ static void traced(void) {
   close_bench(&bench);
 }
 
+/* One start, twice the same task: its fetch and its loads hide behind the one before. */
+static void chained(void) {
+  struct bench bench;
+  npusim_options options = {.size = sizeof options, .threads = 1, .npu_hz = 600000000};
+  npusim_start_info one = {.size = sizeof one}, two = {.size = sizeof two};
+  enum { WORDS = sizeof matmul_words / 8 };
+  uint64_t words[WORDS];
+
+  open_bench(&bench, &options);
+  start(&bench, 0, PROGRAM);
+  CHECK_EQ(npusim_last_start(bench.sim, 0, &one), 0);
+
+  memcpy(words, matmul_words, sizeof words);
+  words[WORDS - 4] = 0x0101ULL << 48 | (uint64_t)PROGRAM << 16 | PC_BASE_ADDRESS;
+  words[WORDS - 3] = 0x0101ULL << 48 | (uint64_t)(WORDS / 2 - 1) << 16 | PC_REGISTER_AMOUNTS;
+  memcpy(bench.program, words, sizeof words);
+  set(bench.sim, 0, PC_INTERRUPT_CLEAR, 0x1FFFF);
+  memset(bench.c, 0x5A, C_BYTES);
+  start_chain(bench.sim, 0, PROGRAM, WORDS, 2);
+  CHECK(right(&bench));
+  CHECK_EQ(npusim_last_start(bench.sim, 0, &two), 0);
+  CHECK_EQ(two.tasks, 2);
+  CHECK_EQ(two.macs, 2 * one.macs);
+  CHECK(two.modelled_ns > one.modelled_ns);
+  CHECK(two.modelled_ns < 2 * one.modelled_ns);
+  close_bench(&bench);
+}
+
 void test_direct(void) {
+  chained();
   synchronous();
   manual();
   asynchronous();

@@ -36,6 +36,10 @@ void set(npusim* sim, unsigned core, uint32_t offset, uint32_t value) {
 }
 
 void start_program(npusim* sim, unsigned core, uint32_t iova, size_t words) {
+  start_chain(sim, core, iova, words, 1);
+}
+
+void start_chain(npusim* sim, unsigned core, uint32_t iova, size_t words, unsigned tasks) {
   set(sim, core, PC_BASE_ADDRESS, 1);
   set(sim, core, CNA_S_POINTER, 0xE + 0x10000000 * core);
   set(sim, core, CORE_S_POINTER, 0xE + 0x10000000 * core);
@@ -43,7 +47,7 @@ void start_program(npusim* sim, unsigned core, uint32_t iova, size_t words) {
   set(sim, core, PC_REGISTER_AMOUNTS, (uint32_t)((words + 1) / 2 - 1));
   set(sim, core, PC_INTERRUPT_MASK, 0x300);
   set(sim, core, PC_INTERRUPT_CLEAR, 0x300);
-  set(sim, core, PC_TASK_CON, 0x7001);
+  set(sim, core, PC_TASK_CON, 0x7000 | tasks);
   set(sim, core, PC_TASK_DMA_BASE_ADDR, 0);
   set(sim, core, PC_OPERATION_ENABLE, 1);
 }

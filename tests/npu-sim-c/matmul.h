@@ -19,6 +19,8 @@ void matmul_make(struct matmul* m, uint32_t seed);
 
 /* Writes the registers of the PC, of CNA and CORE as rocket_job.c does, the start included. */
 void start_program(npusim* sim, unsigned core, uint32_t iova, size_t words);
+/* The same for a program that names the next one, and that the next, `tasks` in all. */
+void start_chain(npusim* sim, unsigned core, uint32_t iova, size_t words, unsigned tasks);
 
 uint32_t get(npusim* sim, unsigned core, uint32_t offset);
 void set(npusim* sim, unsigned core, uint32_t offset, uint32_t value);
