@@ -46,6 +46,7 @@ struct Job {
 };
 
 class Device;
+class RegisterAccess;
 
 /// A buffer object: host memory that the NPU sees at iova(). Freed with the object. Must not
 /// outlive its Device.
@@ -116,6 +117,10 @@ class Device {
 
   /// Another file on the same device, with its own IOVA window.
   virtual std::unique_ptr<Device> open_another() const = 0;
+
+  /// The register windows of the cores (register_access.hpp), nullptr for a backend without: the
+  /// rocket driver lends them to nobody. Lives as long as the Device.
+  virtual RegisterAccess* registers() { return nullptr; }
 
  protected:
   Device() = default;

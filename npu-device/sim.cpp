@@ -1,13 +1,46 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
 
+#include <numeric>
 #include <utility>
 
+#include "npu-device/register_access.hpp"
 #include "npu-device/sim_device.hpp"
 #include "npu-device/sim_machine.hpp"
 
 namespace npu::device {
 namespace {
+
+class SimRegisters final : public RegisterAccess {
+ public:
+  explicit SimRegisters(const SimFile& file) : file_(file) {}
+
+  std::vector<unsigned> cores() const override {
+    std::vector<unsigned> all(file_.machine()->cores());
+    std::iota(all.begin(), all.end(), 0u);
+    return all;
+  }
+  std::uint32_t read(unsigned core, std::uint32_t offset) override {
+    check(core, offset, true);
+    return file_.machine()->read_register(core, offset);
+  }
+  void write(unsigned core, std::uint32_t offset, std::uint32_t value) override {
+    check(core, offset, false);
+    file_.machine()->write_register(core, offset, value);
+  }
+  // Buffers are attached to the cores without one (npu-sim's AddressSpace).
+  bool has_iommu() const override { return false; }
+  std::optional<unsigned> last_core() const override { return file_.last_core(); }
+
+ private:
+  void check(unsigned core, std::uint32_t offset, bool for_read) const {
+    if (core >= file_.machine()->cores())
+      throw Error(ErrorCode::invalid_argument, fmt::format("core {}: this device has cores 0 to {}",
+                                                           core, file_.machine()->cores() - 1));
+    check_register_offset(offset, for_read);
+  }
+  const SimFile& file_;
+};
 
 class SimDevice final : public Device {
  public:
@@ -40,6 +73,8 @@ class SimDevice final : public Device {
 
   void submit(std::span<const Job> jobs) override { file_.submit(jobs); }
 
+  RegisterAccess* registers() override { return &registers_; }
+
   std::unique_ptr<Device> open_another() const override {
     return std::make_unique<SimDevice>(file_.machine());
   }
@@ -58,6 +93,7 @@ class SimDevice final : public Device {
   }
 
   SimFile file_;
+  SimRegisters registers_{file_};
   DeviceInfo info_;
 };
 

@@ -51,7 +51,7 @@ SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::shared_ptr<
 SimBuffer::~SimBuffer() { space->unmap(iova); }
 
 SimMachine::SimMachine(const sim::ChipOptions& options, std::chrono::milliseconds hang_time)
-    : chip_(options), hang_time_(hang_time) {
+    : chip_(options), core_mutexes_(chip_.cores()), hang_time_(hang_time) {
   const unsigned count = chip_.cores();
   queues_.resize(count);
   loads_.resize(count);
@@ -152,6 +152,21 @@ std::vector<std::string> SimMachine::take_notes(SimEntity& entity) {
   return notes;
 }
 
+std::uint32_t SimMachine::read_register(unsigned core, std::uint32_t offset) {
+  const std::lock_guard core_lock(core_mutexes_.at(core));
+  return chip_.read(core, offset);
+}
+
+void SimMachine::write_register(unsigned core, std::uint32_t offset, std::uint32_t value) {
+  const std::lock_guard core_lock(core_mutexes_.at(core));
+  chip_.write(core, offset, value);
+}
+
+std::optional<unsigned> SimMachine::last_core(const SimEntity& entity) const {
+  std::lock_guard lock(mutex_);
+  return entity.core;
+}
+
 void SimMachine::work(unsigned core) {
   for (;;) {
     SimJob job;
@@ -162,7 +177,11 @@ void SimMachine::work(unsigned core) {
       job = std::move(queues_[core].front());
       queues_[core].pop_front();
     }
-    JobResult result = run_job(chip_, core, job.entity->space, job.tasks, job.number);
+    JobResult result;
+    {
+      const std::lock_guard core_lock(core_mutexes_[core]);
+      result = run_job(chip_, core, job.entity->space, job.tasks, job.number);
+    }
     if (result.retired && hang_time_.count() != 0) std::this_thread::sleep_for(hang_time_);
     {
       std::lock_guard lock(mutex_);

@@ -95,12 +95,19 @@ class SimMachine {
 
   std::vector<std::string> take_notes(SimEntity& entity);
 
+  /// Registers of a core; waits for the job that runs on it.
+  std::uint32_t read_register(unsigned core, std::uint32_t offset);
+  void write_register(unsigned core, std::uint32_t offset, std::uint32_t value);
+  /// Core of the entity's last job, nullopt before the first.
+  std::optional<unsigned> last_core(const SimEntity& entity) const;
+
  private:
   void work(unsigned core);
   unsigned least_loaded() const;
   void stop();
 
   sim::Chip chip_;
+  std::vector<std::mutex> core_mutexes_;  // held for the length of a job or of a register access
   std::chrono::milliseconds hang_time_;
   mutable std::mutex mutex_;
   std::condition_variable work_, done_;
@@ -139,6 +146,7 @@ class SimFile {
   void prep_bo(std::uint32_t handle, Device::Clock::time_point deadline);
 
   std::vector<std::string> take_notes() { return machine_->take_notes(*entity_); }
+  std::optional<unsigned> last_core() const { return machine_->last_core(*entity_); }
 
  private:
   std::shared_ptr<SimMachine> machine_;
