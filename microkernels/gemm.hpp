@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "microkernels/executor.hpp"
 #include "microkernels/gemm_plan.hpp"
 #include "microkernels/program.hpp"
 #include "microkernels/requant.hpp"
@@ -41,37 +42,23 @@ class GemmI8 {
   void set_requant(const Requant& requant, std::span<const std::int32_t> bias = {});
 
   /// C[m][n] = A[m][k] . B^T. Throws invalid_argument for spans of the wrong size or the wrong
-  /// output type; what Device throws; device_fault if a task left its output untouched (the
-  /// kernel reports success for a job that its timeout retired, so every task's last atom is
-  /// overwritten with a mark before the run and checked after it).
+  /// output type; what Executor::run() throws.
   void run(std::span<const std::int8_t> a, std::span<std::int32_t> c, GemmStats* stats = nullptr);
   void run(std::span<const std::int8_t> a, std::span<std::int8_t> c, GemmStats* stats = nullptr);
 
   const GemmPlan& plan() const { return plan_; }
 
  private:
-  // What is submitted together: consecutive tasks of one core, few enough to end well within the
-  // 500 ms that the kernel gives a job.
-  struct Core {
-    device::Device* device;
-    device::Buffer a, b, c, bias, regcmd;
-    std::vector<std::vector<device::Job>> jobs;  // per slice
-  };
-
   void check_run(std::size_t a, std::size_t c, GemmOutput output) const;
   void upload_programs();
   void pack_features(std::span<const std::int8_t> a, GemmStats& stats);
   void execute(std::uint32_t slice, GemmStats& stats);
-  void mark_outputs(std::uint32_t slice, std::uint8_t attempt);
-  std::size_t check_marks(std::uint32_t slice, std::uint8_t attempt,
-                          std::vector<std::vector<bool>>& written);
   void run_sums(std::span<std::int32_t> c, GemmStats& stats);
 
   GemmPlan plan_;
   Requant requant_;
   std::vector<std::int32_t> bias_;
-  std::vector<Core> cores_;
-  std::uint64_t regcmd_words_ = 0;
+  Executor executor_;
   std::chrono::nanoseconds pack_weights_{};
   bool has_weights_ = false, has_programs_ = false;
 };

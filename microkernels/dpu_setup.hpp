@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// What the DPU does with each value between its input and memory. Everything is off at first; the
+// functions below switch on one thing each. The same for convolutions, matrix products and tasks
+// without the MAC array.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "microkernels/requant.hpp"
+#include "microkernels/task_emitter.hpp"
+#include "regdb/registers.hpp"
+
+namespace npu::kernels {
+
+/// Registers of the stages BS, BN, EW (with its table) and OUT_CVT, and of the DMAs that feed them,
+/// in the order in which values pass them.
+struct DpuSetup {
+  regdb::dpu::BS_CFG bs{
+      .bs_relu_bypass = true, .bs_mul_bypass = true, .bs_alu_bypass = true, .bs_bypass = true};
+  regdb::dpu::BS_ALU_CFG bs_alu;
+  regdb::dpu::BS_MUL_CFG bs_mul;
+  regdb::dpu::BS_RELUX_CMP_VALUE bs_relux;
+  std::uint32_t bs_mul_shift_neg = 0;  ///< DATA_FORMAT
+  regdb::dpu_rdma::RDMA_BRDMA_CFG brdma;
+  std::optional<Place> bs_operand;  ///< per channel, by BRDMA
+
+  regdb::dpu::BN_CFG bn{
+      .bn_relu_bypass = true, .bn_mul_bypass = true, .bn_alu_bypass = true, .bn_bypass = true};
+  regdb::dpu::BN_ALU_CFG bn_alu;
+  regdb::dpu::BN_MUL_CFG bn_mul;
+  regdb::dpu::BN_RELUX_CMP_VALUE bn_relux;
+  std::uint32_t bn_mul_shift_neg = 0;  ///< DATA_FORMAT
+
+  regdb::dpu::EW_CFG ew{.ew_relu_bypass = true,
+                        .ew_op_cvt_bypass = true,
+                        .ew_lut_bypass = true,
+                        .ew_op_bypass = true,
+                        .ew_bypass = true};
+  regdb::dpu::EW_CVT_OFFSET_VALUE ew_offset;
+  regdb::dpu::EW_CVT_SCALE_VALUE ew_scale{.ew_op_cvt_scale = 1};
+  regdb::dpu::EW_RELUX_CMP_VALUE ew_relux;
+  regdb::dpu_rdma::RDMA_ERDMA_CFG erdma{.erdma_disable = true};
+  std::optional<Place> ew_operand;                             ///< by ERDMA
+  std::optional<Place> main_operand;                           ///< by MRDMA
+  std::uint32_t ew_surface = 0, ew_notch = 0, main_notch = 0;  ///< in atoms of 16 bytes
+  std::uint32_t comb_use = 0;  ///< which of the two readers fetches what
+
+  regdb::dpu::LUT_CFG lut;
+  regdb::dpu::LUT_INFO lut_info;
+  regdb::dpu::LUT_LE_START lut_le_start;
+  regdb::dpu::LUT_LE_END lut_le_end;
+  regdb::dpu::LUT_LO_START lut_lo_start;
+  regdb::dpu::LUT_LO_END lut_lo_end;
+  regdb::dpu::LUT_LE_SLOPE_SCALE lut_le_slope_scale;
+  regdb::dpu::LUT_LE_SLOPE_SHIFT lut_le_slope_shift;
+  regdb::dpu::LUT_LO_SLOPE_SCALE lut_lo_slope_scale;
+  regdb::dpu::LUT_LO_SLOPE_SHIFT lut_lo_slope_shift;
+
+  regdb::dpu::OUT_CVT_OFFSET out_offset;
+  regdb::dpu::OUT_CVT_SCALE out_scale{.out_cvt_scale = 1};
+  regdb::dpu::OUT_CVT_SHIFT out_shift;
+};
+
+/// BS: adds an int32 per channel from memory (4 bytes each, dense) [mesa rkt_regcmd.c].
+void add_bias(DpuSetup& dpu, const Place& bias);
+
+/// BS: adds the int32 and multiplies by the int16 of the channel, shifted right. Memory: 64 bytes
+/// for 8 channels: 8 x int32 addend, 16 bytes 0, 8 x int16 factor [wid vendor dumps, board].
+void scale_per_channel(DpuSetup& dpu, const Place& operands, std::uint32_t shift);
+
+/// BN: max(x, 0), or min(max(x, 0), *limit) in units of the sum; fp32 bits for floats [trm].
+void relu(DpuSetup& dpu, std::optional<std::int32_t> limit = {});
+
+/// OUT_CVT of integers.
+void requantise_output(DpuSetup& dpu, const Requant& requant);
+
+/// OUT_CVT: fp32 to fp16.
+void narrow_to_f16(DpuSetup& dpu);
+
+/// Writes the stages' registers of DPU: BS_CFG up to OUT_CVT_SHIFT, without BS_OW and WDMA, which
+/// belong to the geometry.
+struct OutputGeometry {
+  std::uint32_t size_e = 1;
+  bool od_bypass = true;
+  std::int32_t ow_op = 0;
+  std::uint32_t width = 1, height = 1;  ///< of the output
+  std::uint32_t channels = 0;           ///< written, whole groups
+  std::uint32_t original_channels = 0;  ///< those that mean something
+  std::uint32_t surface = 0;            ///< atoms from plane to plane
+  std::uint32_t surface_add = 0;        ///< atoms from group to group of kernels
+  std::uint32_t conv_mode = 0;
+  bool flying = false;  ///< main operand from memory, no convolution before
+  std::uint32_t in_precision = 0, proc_precision = 0, out_precision = 0;
+  Place output;
+};
+
+/// All registers of DPU from S_POINTER on (table contents excepted), then those of DPU_RDMA.
+void emit_dpu(TaskEmitter& e, const DpuSetup& dpu, const OutputGeometry& out);
+
+}  // namespace npu::kernels

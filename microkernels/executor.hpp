@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// From programs to work done: buffers, addresses, jobs, waiting. Every operator runs through here.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "microkernels/program.hpp"
+#include "npu-device/device.hpp"
+
+namespace npu::kernels {
+
+/// A buffer of an operator on one core. Slot i of its programs is slots[i].
+struct Slot {
+  enum class Role : std::uint8_t {
+    input,    ///< written by the host before a run, or once (weights)
+    output,   ///< written by the NPU and read by the host
+    scratch,  ///< written and read by the NPU
+    unused,   ///< no buffer; its address is 0
+  };
+  std::string name;
+  std::uint64_t bytes = 0;
+  Role role = Role::input;
+};
+
+/// What the executor has to know of a task besides its words.
+struct TaskInfo {
+  std::uint64_t macs = 0;   ///< multiply-accumulates, padding included
+  std::uint64_t bytes = 0;  ///< that it moves, its program not counted
+  std::uint32_t out_slot = 0;
+  std::uint64_t last_atom = 0;  ///< offset of the 16 bytes that it writes last in out_slot
+};
+
+/// The tasks of one core between two looks of the host.
+struct Stage {
+  Program program;
+  std::vector<TaskInfo> tasks;  ///< as many as the program has
+};
+
+/// What one run took. Times are those of the host's clock; on the simulator `wait` is the time to
+/// simulate, not a model of the chip.
+struct RunStats {
+  std::uint32_t jobs = 0, tasks = 0, submits = 0;
+  std::uint64_t regcmd_words = 0;
+  std::chrono::nanoseconds submit{}, wait{};
+};
+
+/// An operator's buffers and programs on its devices: one file per core, because the kernel keeps a
+/// file's queued work on one core. The devices must outlive it.
+class Executor {
+ public:
+  /// Creates the buffers: slots[core] on devices[core]; there may be more devices than cores in
+  /// `slots`. Throws invalid_argument without enough devices, what Device::create_buffer() throws.
+  Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots);
+
+  std::size_t cores() const { return cores_.size(); }
+  /// Stages that all cores have.
+  std::size_t stages() const { return stages_; }
+
+  /// Binds and uploads the programs: stages[core][stage], equally many stages for every core (a
+  /// stage may be empty). Replaces what was there. Throws as bind().
+  void set_programs(const std::vector<std::vector<Stage>>& stages);
+
+  /// A slot's host memory. Call written() after writing it.
+  std::span<std::byte> host(std::size_t core, std::uint32_t slot) const;
+  template <class T>
+  std::span<T> as(std::size_t core, std::uint32_t slot) const {
+    const std::span<std::byte> bytes = host(core, slot);
+    return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
+  }
+  void written(std::size_t core, std::uint32_t slot);
+
+  /// Runs one stage on all cores and waits; outputs are then readable. The kernel reports success
+  /// for a job that its timeout retired, so every task's last atom is overwritten with a mark
+  /// before the run and checked after it; a result may equal a mark by chance, therefore a task
+  /// that seems to have written nothing is run once more with another mark: programs must give the
+  /// same result twice. Throws device_fault if tasks left their output untouched, and what Device
+  /// throws.
+  void run(std::size_t stage, RunStats& stats);
+
+ private:
+  struct StageJobs {
+    std::vector<device::Job> jobs;
+    std::vector<TaskInfo> tasks;
+    std::uint64_t words = 0, macs = 0;
+  };
+  struct Core {
+    device::Device* device = nullptr;
+    std::vector<Slot> slots;
+    std::vector<device::Buffer> buffers;
+    device::Buffer regcmd;
+    std::vector<StageJobs> stages;
+  };
+
+  std::span<std::byte> atom(const Core& core, const TaskInfo& task) const;
+
+  std::vector<Core> cores_;
+  std::size_t stages_ = 0;
+};
+
+}  // namespace npu::kernels
