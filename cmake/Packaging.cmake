@@ -71,7 +71,7 @@ and microkernels, with a CMake package config; libnpusim with npusim.h and
 npusim.pc.")
 # Static libraries say nothing to dpkg-shlibdeps: name what their users link against.
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS
-    "libnpusim0 (= ${PROJECT_VERSION}), libdrm-dev, libfmt-dev, libhwy-dev, libssl-dev, nlohmann-json3-dev, pkg-config, zlib1g-dev")
+    "libnpusim0 (= ${PROJECT_VERSION}), libdrm-dev, libfmt-dev, libhwy-dev, libssl-dev, libzstd-dev, nlohmann-json3-dev, pkg-config, zlib1g-dev")
 set(CPACK_DEBIAN_DEV_PACKAGE_SHLIBDEPS OFF)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_NPUSIM_PACKAGE_SHLIBDEPS ON)

@@ -35,8 +35,8 @@ while (($#)); do
 done
 
 command -v dpkg-query >/dev/null || fail "this is not a Debian-like system: install a C++20" \
-    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, Highway, libdrm, OpenSSL and zlib" \
-    "yourself, then run: cmake --preset release && cmake --build --preset release"
+    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, Highway, libdrm, OpenSSL, zlib," \
+    "zstd and xxHash yourself, then run: cmake --preset release && cmake --build --preset release"
 host=$(dpkg --print-architecture)
 
 # name: why. A package may carry an architecture (":arm64").
@@ -51,7 +51,8 @@ needs "compiler and build tools" g++ cmake ninja-build pkg-config git
 needs "text, JSON and command lines" libfmt-dev nlohmann-json3-dev libcli11-dev
 needs "the rocket driver's ioctls" libdrm-dev
 needs "SIMD kernels of the simulator" libhwy-dev
-needs "captured cases: compression and checksums" zlib1g-dev libssl-dev
+needs "captured cases: compression and checksums" zlib1g-dev libssl-dev \
+    libzstd-dev libxxhash-dev
 needs "the register generator of the build" python3 python3-jsonschema
 
 if [[ $kind == dev ]]; then
@@ -64,7 +65,8 @@ if [[ $kind == dev ]]; then
     if [[ $host == amd64 ]]; then
         needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
             libfmt-dev:arm64 libdrm-dev:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
-            libssl-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64 libbenchmark-dev:arm64
+            libssl-dev:arm64 libzstd-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64 \
+            libbenchmark-dev:arm64
         needs "running arm64 tests on this machine" qemu-user-static
     fi
 fi
