@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> program;
-  std::string library, inject;
+  std::string library, inject, driver;
   unsigned cores = 3;
   bool quiet = false;
 };
@@ -49,6 +49,7 @@ void sim_run(const Options& o) {
   setenv("LD_PRELOAD", preload.c_str(), 1);
   setenv("NPU_SIM_CORES", std::to_string(o.cores).c_str(), 1);
   if (!o.inject.empty()) setenv("NPU_SIM_INJECT", o.inject.c_str(), 1);
+  if (!o.driver.empty()) setenv("NPU_SIM_DRIVER", o.driver.c_str(), 1);
   if (o.quiet) setenv("NPU_SIM_QUIET", "1", 1);
   std::vector<char*> arguments;
   for (const std::string& word : o.program) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -62,16 +63,21 @@ void sim_run(const Options& o) {
 void add_sim_run(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand(
-      "sim-run", "Run an unmodified program that uses /dev/accel/accel0 on the simulated NPU");
+      "sim-run", "Run an unmodified program that uses the NPU's device node on the simulated NPU");
   sub->add_option("PROGRAM", o->program, "the program and its arguments, behind --")->required();
   sub->add_option("--cores", o->cores, "NPU cores")->check(CLI::Range(1u, 3u));
+  sub->add_option("--driver", o->driver,
+                  "whose node there is: rocket (mainline, /dev/accel/accel0; the default), rknpu "
+                  "(vendor kernels, /dev/dri/card1), both")
+      ->check(CLI::IsMember({"rocket", "rknpu", "both"}));
   sub->add_option("--inject", o->inject, "faults, as for run");
   sub->add_option("--library", o->library, "librocket-sim.so, if it is not beside the tool");
   sub->add_flag("-q,--quiet", o->quiet, "nothing on stderr of what the kernel would have logged");
   sub->prefix_command();
   sub->footer(
       "Exit code: the program's own; 2 or 4 if it could not be started.\n"
-      "Example: npu-probe sim-run -- npu-probe bringup --device rocket");
+      "Examples: npu-probe sim-run -- npu-probe bringup --device rocket\n"
+      "          npu-probe sim-run --driver rknpu -- ./matmul_fp16 32 64 16");
   sub->callback([o] { sim_run(*o); });
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #include "preload/settings.hpp"
 #include "preload/user_memory.hpp"
+#include "preload/virtual_files.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::preload {
@@ -51,7 +53,9 @@ DeviceFile::DeviceFile(std::shared_ptr<device::SimMachine> machine)
     : file_(std::make_unique<device::SimFile>(std::move(machine))), end_(kFirstOffset) {}
 
 DeviceFile::DeviceFile(const DeviceFile& parent, ForkedTag)
-    : places_(parent.places_), end_(parent.end_), last_fd_(parent.last_fd_), parent_(&parent) {}
+    : places_(parent.places_), end_(parent.end_), last_fd_(parent.last_fd_) {}
+
+dev_t DeviceFile::number() const { return makedev(kAccelMajor, kAccelMinor); }
 
 device::SimFile& DeviceFile::file() {
   if (!file_) {
@@ -253,7 +257,7 @@ int DeviceFile::fini_bo(const drm_rocket_fini_bo& fini) {
   return file().find(fini.handle) ? 0 : -ENOENT;
 }
 
-int DeviceFile::check_mapping(std::size_t bytes, int flags, std::uint64_t offset) {
+int DeviceFile::check_mapping(std::size_t bytes, int flags, std::uint64_t offset, MapTarget&) {
   const std::lock_guard lock(mutex_);
   const auto it = places_.find(offset);
   if (it == places_.end() || it->second.handle == 0 || bytes == 0 ||

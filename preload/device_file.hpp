@@ -10,6 +10,7 @@
 
 #include "npu-device/rocket_uapi.h"
 #include "npu-device/sim_machine.hpp"
+#include "preload/open_file.hpp"
 
 namespace npu::preload {
 
@@ -19,7 +20,7 @@ std::shared_ptr<device::SimMachine> shared_machine();
 struct ForkedTag {};
 
 /// Thread safe.
-class DeviceFile {
+class DeviceFile final : public OpenFile {
  public:
   explicit DeviceFile(std::shared_ptr<device::SimMachine> machine);
   /// In a child: the same handles over the same memory, on the child's own chip.
@@ -27,17 +28,16 @@ class DeviceFile {
   DeviceFile(const DeviceFile&) = delete;
   DeviceFile& operator=(const DeviceFile&) = delete;
 
-  /// `fd`: any descriptor of this file. 0 or a negative errno.
-  int ioctl(int fd, unsigned long request, void* argument);
-
-  /// 0 or an errno, as mmap() on the node [drm_gem_mmap, drm_gem_shmem_mmap].
-  int check_mapping(std::size_t bytes, int flags, std::uint64_t offset);
-  void add_mapping(std::uint64_t offset);
-  void remove_mapping(std::uint64_t offset);
-
-  /// Held across fork(), so that the child copies whole tables.
-  std::mutex& mutex() { return mutex_; }
-  bool descends_from(const DeviceFile& other) const { return parent_ == &other; }
+  dev_t number() const override;
+  int ioctl(int fd, unsigned long request, void* argument) override;
+  /// As mmap() on the node [drm_gem_mmap, drm_gem_shmem_mmap]; it maps the memfd as it is.
+  int check_mapping(std::size_t bytes, int flags, std::uint64_t offset, MapTarget& target) override;
+  void add_mapping(std::uint64_t offset) override;
+  void remove_mapping(std::uint64_t offset) override;
+  std::mutex& mutex() override { return mutex_; }
+  std::shared_ptr<OpenFile> in_child() const override {
+    return std::make_shared<DeviceFile>(*this, ForkedTag{});
+  }
 
  private:
   // A buffer's place in the memfd. It outlives its handle while somebody has it mapped.
@@ -63,7 +63,6 @@ class DeviceFile {
   std::map<std::uint64_t, Place> places_;  // by mmap offset
   std::uint64_t end_ = 0;                  // of the memfd
   int last_fd_ = -1;                       // for punching holes
-  const DeviceFile* parent_ = nullptr;
 };
 
 }  // namespace npu::preload

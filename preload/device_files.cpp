@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Life of the files and their buffers; the ioctls are in rocket_ioctl.cpp.
+// Life of the files and their buffers; the ioctls are in device_file.cpp and rknpu_file.cpp.
 #include "preload/device_files.hpp"
 
 #include <dirent.h>
@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -22,6 +23,7 @@
 
 #include "preload/device_file.hpp"
 #include "preload/file_id.hpp"
+#include "preload/rknpu_file.hpp"
 #include "preload/settings.hpp"
 
 namespace npu::preload {
@@ -29,17 +31,19 @@ namespace {
 
 struct Mapping {
   std::size_t bytes;
-  std::shared_ptr<DeviceFile> file;
+  std::shared_ptr<OpenFile> file;
   std::uint64_t offset;
 };
 
 struct Registry {
   std::mutex mutex;
-  std::map<FileId, std::shared_ptr<DeviceFile>> files;
+  std::map<FileId, std::shared_ptr<OpenFile>> files;
   std::map<std::uintptr_t, Mapping> mappings;
   std::mutex machine_mutex;
   std::shared_ptr<device::SimMachine> machine;  // of this process
-  std::atomic<unsigned> count{0};               // of files, for the quick answer "none of ours"
+  std::shared_ptr<RknpuMachine> rknpu_machine;  // likewise
+  RknpuObjects rknpu_objects;
+  std::atomic<unsigned> count{0};  // of files, for the quick answer "none of ours"
 };
 
 // Never destroyed: programs use descriptors in their own exit handlers.
@@ -48,7 +52,7 @@ Registry& registry() {
   return *r;
 }
 
-std::shared_ptr<DeviceFile> file_of(int fd) {
+std::shared_ptr<OpenFile> file_of(int fd) {
   Registry& r = registry();
   if (r.count == 0) return nullptr;
   const auto id = id_of(fd);
@@ -63,9 +67,11 @@ void before_fork() {
   r.mutex.lock();
   for (auto& [id, file] : r.files) file->mutex().lock();
   r.machine_mutex.lock();
+  r.rknpu_objects.before_fork();
 }
 void after_fork_in_parent() {
   Registry& r = registry();
+  r.rknpu_objects.after_fork_in_parent();
   r.machine_mutex.unlock();
   for (auto& [id, file] : r.files) file->mutex().unlock();
   r.mutex.unlock();
@@ -77,13 +83,14 @@ void after_fork_in_child() {
   new (&r.mutex) std::mutex;
   new (&r.machine_mutex) std::mutex;
   new std::shared_ptr<device::SimMachine>(std::move(r.machine));  // kept for ever
+  new std::shared_ptr<RknpuMachine>(std::move(r.rknpu_machine));
+  r.rknpu_objects.after_fork_in_child();
   for (auto& [id, file] : r.files) {
-    new std::shared_ptr<DeviceFile>(file);
-    file = std::make_shared<DeviceFile>(*file, ForkedTag{});
+    const auto parents = *new std::shared_ptr<OpenFile>(file);
+    file = parents->in_child();
+    for (auto& [address, mapping] : r.mappings)
+      if (mapping.file == parents) mapping.file = file;
   }
-  for (auto& [address, mapping] : r.mappings)
-    for (auto& [id, file] : r.files)
-      if (file->descends_from(*mapping.file)) mapping.file = file;
 }
 
 }  // namespace
@@ -97,16 +104,43 @@ std::shared_ptr<device::SimMachine> shared_machine() {
   return r.machine;
 }
 
-int open_device(int flags) {
+std::shared_ptr<RknpuMachine> shared_rknpu_machine() {
+  Registry& r = registry();
+  const std::lock_guard lock(r.machine_mutex);
+  if (!r.rknpu_machine)
+    r.rknpu_machine = std::make_shared<RknpuMachine>(settings().chip_options(),
+                                                     settings().hang_time, r.rknpu_objects);
+  return r.rknpu_machine;
+}
+
+RknpuObjects& rknpu_objects() { return registry().rknpu_objects; }
+
+namespace {
+
+std::shared_ptr<OpenFile> make_file(const Node& node) {
+  const dev_t number = makedev(node.major, node.minor);
+  switch (node.driver) {
+    case NodeDriver::rocket: return std::make_shared<DeviceFile>(shared_machine());
+    case NodeDriver::rknpu_card: return std::make_shared<RknpuFile>(RknpuFile::Kind::card, number);
+    case NodeDriver::rknpu_render:
+      return std::make_shared<RknpuFile>(RknpuFile::Kind::render, number);
+    case NodeDriver::rknpu_misc: return std::make_shared<RknpuFile>(RknpuFile::Kind::misc, number);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+int open_device(const Node& node, int flags) {
   static const int once = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   (void)once;
-  const int fd = memfd_create("accel0", (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0);
+  const int fd = memfd_create("npu", (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0);
   if (fd < 0) return -1;
   const auto id = id_of(fd);
   if (!id) return -1;
-  std::shared_ptr<DeviceFile> file;
+  std::shared_ptr<OpenFile> file;
   try {
-    file = std::make_shared<DeviceFile>(shared_machine());
+    file = make_file(node);
   } catch (...) {
     syscall(SYS_close, fd);
     errno = ENOMEM;
@@ -121,6 +155,11 @@ int open_device(int flags) {
 
 bool is_device(int fd) { return file_of(fd) != nullptr; }
 
+std::optional<dev_t> device_number(int fd) {
+  const auto file = file_of(fd);
+  return file ? std::optional(file->number()) : std::nullopt;
+}
+
 int device_ioctl(int fd, unsigned long request, void* argument) {
   const auto file = file_of(fd);
   if (!file) {
@@ -133,9 +172,11 @@ int device_ioctl(int fd, unsigned long request, void* argument) {
   return -1;
 }
 
-int check_mapping(int fd, std::size_t bytes, int flags, off_t offset) {
+int check_mapping(int fd, std::size_t bytes, int flags, off_t offset, MapTarget& target) {
   const auto file = file_of(fd);
-  return file ? file->check_mapping(bytes, flags, static_cast<std::uint64_t>(offset)) : EBADF;
+  if (!file) return EBADF;
+  target = {fd, static_cast<std::uint64_t>(offset)};
+  return file->check_mapping(bytes, flags, target.offset, target);
 }
 
 void mapped(int fd, void* address, std::size_t bytes, off_t offset) {
@@ -168,7 +209,7 @@ void descriptors_changed() {
   Registry& r = registry();
   if (r.count == 0) return;
   const int saved = errno;
-  std::vector<std::shared_ptr<DeviceFile>> gone;  // destroyed without the lock
+  std::vector<std::shared_ptr<OpenFile>> gone;  // destroyed without the lock
   {
     const std::lock_guard lock(r.mutex);
     std::map<FileId, bool> alive;
@@ -203,6 +244,7 @@ void descriptors_changed() {
       --r.count;
     }
   }
+  for (const auto& file : gone) file->closed();
   gone.clear();
   errno = saved;
 }

@@ -100,7 +100,7 @@ int open_node(const Node& node, int flags) {
       if ((flags & O_DIRECTORY) != 0) return errno = ENOTDIR, -1;
       if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) return errno = EEXIST, -1;
       if ((flags & O_PATH) != 0) return errno = EACCES, -1;
-      return open_device(flags);
+      return open_device(node, flags);
     case NodeKind::text:
       if ((flags & O_ACCMODE) != O_RDONLY) return errno = EACCES, -1;
       if ((flags & O_DIRECTORY) != 0) return errno = ENOTDIR, -1;
@@ -123,7 +123,7 @@ void fill(const Node& node, Stat* st) {
   switch (node.kind) {
     case NodeKind::device:
       st->st_mode = S_IFCHR | 0666;
-      st->st_rdev = makedev(kAccelMajor, kAccelMinor);
+      st->st_rdev = makedev(node.major, node.minor);
       break;
     case NodeKind::text:
       st->st_mode = S_IFREG | 0444;
@@ -146,12 +146,13 @@ bool means_itself(const char* path, int flags) {
 template <class Stat>
 int as_device(int fd, int result, Stat* st) {
   if (result != 0) return result;
-  if (!is_device(fd)) {
+  const auto number = device_number(fd);
+  if (!number) {
     if (const auto directory = directory_of(fd)) fill(*directory, st);
     return 0;
   }
   st->st_mode = S_IFCHR | 0666;
-  st->st_rdev = makedev(kAccelMajor, kAccelMinor);
+  st->st_rdev = *number;
   st->st_size = 0;
   st->st_blocks = 0;
   return 0;
@@ -326,10 +327,11 @@ EXPORT int statx(int dir, const char* path, int flags, unsigned mask, struct sta
   if (!node) {
     const int result = NEXT(statx)(dir, path, flags, mask, out);
     const bool empty = means_itself(path, flags);
-    if (result == 0 && empty && is_device(dir)) {
+    const auto number = empty ? device_number(dir) : std::nullopt;
+    if (result == 0 && number) {
       out->stx_mode = S_IFCHR | 0666;
-      out->stx_rdev_major = kAccelMajor;
-      out->stx_rdev_minor = kAccelMinor;
+      out->stx_rdev_major = major(*number);
+      out->stx_rdev_minor = minor(*number);
     }
     return result;
   }
@@ -343,8 +345,8 @@ EXPORT int statx(int dir, const char* path, int flags, unsigned mask, struct sta
   out->stx_size = static_cast<__u64>(st.st_size);
   out->stx_blksize = 4096;
   if (node->kind == NodeKind::device) {
-    out->stx_rdev_major = kAccelMajor;
-    out->stx_rdev_minor = kAccelMinor;
+    out->stx_rdev_major = node->major;
+    out->stx_rdev_minor = node->minor;
   }
   return 0;
 }
@@ -445,11 +447,13 @@ EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
 #define DEFINE_MMAP(name)                                                                         \
   EXPORT void* name(void* at, size_t bytes, int prot, int flags, int fd, off_t offset) noexcept { \
     const bool device = fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && is_device(fd);                 \
+    MapTarget target{fd, static_cast<std::uint64_t>(offset)};                                     \
     if (device) {                                                                                 \
-      if (const int error = check_mapping(fd, bytes, flags, offset))                              \
+      if (const int error = check_mapping(fd, bytes, flags, offset, target))                      \
         return errno = error, MAP_FAILED;                                                         \
     }                                                                                             \
-    void* address = NEXT(name)(at, bytes, prot, flags, fd, offset);                               \
+    void* address =                                                                               \
+        NEXT(name)(at, bytes, prot, flags, target.fd, static_cast<off_t>(target.offset));         \
     if (device && address != MAP_FAILED) mapped(fd, address, bytes, offset);                      \
     return address;                                                                               \
   }

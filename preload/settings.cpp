@@ -41,6 +41,13 @@ Settings read_settings() {
   s.cores = static_cast<unsigned>(number("NPU_SIM_CORES", 3, 1, 3));
   s.hang_time = std::chrono::milliseconds(number("NPU_SIM_JOB_TIMEOUT_MS", 500, 0, 3'600'000));
   s.quiet = number("NPU_SIM_QUIET", 0, 0, 1) != 0;
+  if (const char* text = std::getenv("NPU_SIM_DRIVER"); text != nullptr && *text != 0) {
+    const std::string_view driver = text;
+    if (driver != "rocket" && driver != "rknpu" && driver != "both")
+      refuse("NPU_SIM_DRIVER", text, "rocket, rknpu or both is expected");
+    s.rocket = driver != "rknpu";
+    s.rknpu = driver != "rocket";
+  }
   if (const char* faults = std::getenv("NPU_SIM_INJECT"); faults != nullptr && *faults != 0) {
     try {
       s.injections = sim::parse_injections(faults);

@@ -15,6 +15,7 @@ struct Settings {
   unsigned cores = 3;                        ///< NPU_SIM_CORES
   std::vector<sim::Injection> injections;    ///< NPU_SIM_INJECT
   std::chrono::milliseconds hang_time{500};  ///< NPU_SIM_JOB_TIMEOUT_MS
+  bool rocket = true, rknpu = false;         ///< NPU_SIM_DRIVER: whose nodes there are
   bool quiet = false;                        ///< NPU_SIM_QUIET: no messages on stderr
   sim::ChipOptions chip_options() const;
 };

@@ -5,21 +5,24 @@
 #include <algorithm>
 #include <array>
 
+#include "preload/settings.hpp"
+
 namespace npu::preload {
 namespace {
 
-constexpr std::string_view kUevent =
-    "DRIVER=rocket\nOF_NAME=npu\nOF_FULLNAME=/npu@fdab0000\n"
-    "OF_COMPATIBLE_0=rockchip,rk3588-rknn-core\nOF_COMPATIBLE_N=1\n"
-    "MODALIAS=of:NnpuT(null)Crockchip,rk3588-rknn-core\n";
+#define NPU_UEVENT(driver, compatible)                                                     \
+  "DRIVER=" driver "\nOF_NAME=npu\nOF_FULLNAME=/npu@fdab0000\nOF_COMPATIBLE_0=" compatible \
+  "\nOF_COMPATIBLE_N=1\nMODALIAS=of:NnpuT(null)C" compatible "\n"
 
 struct Entry {
   NodeKind kind;
   std::string_view path, content;
+  NodeDriver driver = NodeDriver::rocket;
+  unsigned minor = 0;
 };
 
 #define NPU_PLATFORM "/sys/devices/platform/fdab0000.npu"
-constexpr Entry kNodes[] = {
+constexpr Entry kRocketNodes[] = {
     {NodeKind::directory, "/dev/accel", {}},
     {NodeKind::device, "/dev/accel/accel0", {}},
     {NodeKind::directory, "/sys/class/accel", {}},
@@ -29,7 +32,7 @@ constexpr Entry kNodes[] = {
     {NodeKind::link, "/sys/bus/platform/drivers/rocket/fdab0000.npu", NPU_PLATFORM},
     {NodeKind::link, "/sys/bus/platform/devices/fdab0000.npu", NPU_PLATFORM},
     {NodeKind::directory, NPU_PLATFORM, {}},
-    {NodeKind::text, NPU_PLATFORM "/uevent", kUevent},
+    {NodeKind::text, NPU_PLATFORM "/uevent", NPU_UEVENT("rocket", "rockchip,rk3588-rknn-core")},
     {NodeKind::link, NPU_PLATFORM "/driver", "/sys/bus/platform/drivers/rocket"},
     {NodeKind::link, NPU_PLATFORM "/subsystem", "/sys/bus/platform"},
     {NodeKind::directory, NPU_PLATFORM "/accel", {}},
@@ -41,10 +44,75 @@ constexpr Entry kNodes[] = {
     {NodeKind::link, NPU_PLATFORM "/accel/accel0/subsystem", "/sys/class/accel"},
 };
 
+// A vendor board's card0 is its display: card1 and renderD129 are what programs open [mtx512,
+// allbilly, wtwver]. card0 is the host's own, if it has one.
+constexpr Entry kRknpuNodes[] = {
+    {NodeKind::directory, "/dev/dri", {}},
+    {NodeKind::device, "/dev/dri/card1", {}, NodeDriver::rknpu_card, 1},
+    {NodeKind::device, "/dev/dri/renderD129", {}, NodeDriver::rknpu_render, 129},
+    {NodeKind::directory, "/dev/dri/by-path", {}},
+    {NodeKind::link, "/dev/dri/by-path/platform-fdab0000.npu-card", "/dev/dri/card1"},
+    {NodeKind::link, "/dev/dri/by-path/platform-fdab0000.npu-render", "/dev/dri/renderD129"},
+    {NodeKind::device, "/dev/rknpu", {}, NodeDriver::rknpu_misc, 125},
+    {NodeKind::directory, "/sys/class/drm", {}},
+    {NodeKind::link, "/sys/class/drm/card1", NPU_PLATFORM "/drm/card1"},
+    {NodeKind::link, "/sys/class/drm/renderD129", NPU_PLATFORM "/drm/renderD129"},
+    {NodeKind::link, "/sys/dev/char/226:1", NPU_PLATFORM "/drm/card1"},
+    {NodeKind::link, "/sys/dev/char/226:129", NPU_PLATFORM "/drm/renderD129"},
+    {NodeKind::directory, "/sys/bus/platform/drivers/RKNPU", {}},
+    {NodeKind::link, "/sys/bus/platform/drivers/RKNPU/fdab0000.npu", NPU_PLATFORM},
+    {NodeKind::link, "/sys/bus/platform/devices/fdab0000.npu", NPU_PLATFORM},
+    {NodeKind::directory, NPU_PLATFORM, {}},
+    {NodeKind::text, NPU_PLATFORM "/uevent", NPU_UEVENT("RKNPU", "rockchip,rk3588-rknpu")},
+    {NodeKind::link, NPU_PLATFORM "/driver", "/sys/bus/platform/drivers/RKNPU"},
+    {NodeKind::link, NPU_PLATFORM "/subsystem", "/sys/bus/platform"},
+    {NodeKind::directory, NPU_PLATFORM "/drm", {}},
+    {NodeKind::directory, NPU_PLATFORM "/drm/card1", {}},
+    {NodeKind::text, NPU_PLATFORM "/drm/card1/dev", "226:1\n"},
+    {NodeKind::text, NPU_PLATFORM "/drm/card1/uevent",
+     "MAJOR=226\nMINOR=1\nDEVNAME=dri/card1\nDEVTYPE=drm_minor\n"},
+    {NodeKind::link, NPU_PLATFORM "/drm/card1/device", NPU_PLATFORM},
+    {NodeKind::link, NPU_PLATFORM "/drm/card1/subsystem", "/sys/class/drm"},
+    {NodeKind::directory, NPU_PLATFORM "/drm/renderD129", {}},
+    {NodeKind::text, NPU_PLATFORM "/drm/renderD129/dev", "226:129\n"},
+    {NodeKind::text, NPU_PLATFORM "/drm/renderD129/uevent",
+     "MAJOR=226\nMINOR=129\nDEVNAME=dri/renderD129\nDEVTYPE=drm_minor\n"},
+    {NodeKind::link, NPU_PLATFORM "/drm/renderD129/device", NPU_PLATFORM},
+    {NodeKind::link, NPU_PLATFORM "/drm/renderD129/subsystem", "/sys/class/drm"},
+    {NodeKind::text, "/sys/kernel/debug/rknpu/version", "RKNPU driver: v0.9.8\n"},
+    {NodeKind::text, "/proc/rknpu/version", "RKNPU driver: v0.9.8\n"},
+};
+
+// Those of the drivers that there are; rocket's first, where both have a path.
+const std::vector<Entry>& nodes() {
+  static const auto* const all = [] {
+    auto* list = new std::vector<Entry>;
+    if (settings().rocket)
+      list->insert(list->end(), std::begin(kRocketNodes), std::end(kRocketNodes));
+    if (settings().rknpu)
+      for (const Entry& entry : kRknpuNodes)
+        if (std::none_of(list->begin(), list->end(),
+                         [&](const Entry& other) { return other.path == entry.path; }))
+          list->push_back(entry);
+    return list;
+  }();
+  return *all;
+}
+
 const Entry* entry_at(std::string_view path) {
-  const auto* it = std::find_if(std::begin(kNodes), std::end(kNodes),
-                                [path](const Entry& e) { return e.path == path; });
-  return it == std::end(kNodes) ? nullptr : it;
+  const auto it = std::find_if(nodes().begin(), nodes().end(),
+                               [path](const Entry& e) { return e.path == path; });
+  return it == nodes().end() ? nullptr : &*it;
+}
+
+unsigned major_of(const Entry& entry) {
+  switch (entry.driver) {
+    case NodeDriver::rocket: return kAccelMajor;
+    case NodeDriver::rknpu_card:
+    case NodeDriver::rknpu_render: return kDrmMajor;
+    case NodeDriver::rknpu_misc: return kMiscMajor;
+  }
+  return 0;
 }
 
 constexpr int kMostLinks = 16;
@@ -74,26 +142,28 @@ std::optional<Node> find(std::string path, bool follow, int links) {
   if (entry == nullptr) {
     // ".." of a directory of ours: a real one, but the real system cannot follow the path to it.
     const bool above = path.ends_with("/..") &&
-                       std::any_of(std::begin(kNodes), std::end(kNodes),
+                       std::any_of(nodes().begin(), nodes().end(),
                                    [&](const Entry& e) { return e.path.starts_with(at + "/"); });
-    if (above) return Node{NodeKind::directory, at, {}};
+    if (above) return Node{NodeKind::directory, at, {}, {}, 0, 0};
     return std::nullopt;
   }
-  return Node{entry->kind, std::string(entry->path), std::string(entry->content)};
+  return Node{entry->kind,   std::string(entry->path), std::string(entry->content),
+              entry->driver, major_of(*entry),         entry->minor};
 }
 
 }  // namespace
 
 std::optional<Node> find_node(std::string_view path, bool follow) {
   // Most paths of a process are neither: look at the beginning before anything is allocated.
-  if (!path.starts_with("/dev/") && !path.starts_with("/sys/") && !path.starts_with("//"))
+  if (!path.starts_with("/dev/") && !path.starts_with("/sys/") && !path.starts_with("//") &&
+      !path.starts_with("/proc/rknpu/"))
     return std::nullopt;
   return find(std::string(path), follow, 0);
 }
 
 std::vector<std::string> list_directory(const Node& directory) {
   std::vector<std::string> names{".", ".."};
-  for (const Entry& entry : kNodes) {
+  for (const Entry& entry : nodes()) {
     if (!entry.path.starts_with(directory.path + "/")) continue;
     const std::string_view name = entry.path.substr(directory.path.size() + 1);
     if (name.find('/') == name.npos) names.emplace_back(name);
