@@ -248,7 +248,7 @@ std::uint64_t span_bytes(const NpuTensor& t) {
       return (std::uint64_t{t.stored_n} * t.h * t.w * t.stored_c * bits_of(t.type) + 7) / 8;
     case LayoutKind::depthwise:
       return (std::uint64_t{t.h} * t.w * t.stored_c * bits_of(t.type) + 7) / 8;
-    case LayoutKind::vector: return bytes_before(t, t.c);
+    case LayoutKind::vector: return (std::uint64_t{t.c} * bits_of(t.type) + 7) / 8;
     case LayoutKind::bias_blocks:
       return std::uint64_t{(t.c - 1) / 8} * kBiasBlock + 8 * bits_of(t.type) / 8;
     case LayoutKind::transposed: {
