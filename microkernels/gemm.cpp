@@ -9,6 +9,7 @@
 #include "microkernels/gemm_emit.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/reference.hpp"
+#include "npu-sim/float_types.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
@@ -36,9 +37,12 @@ void check_size(const char* what, std::size_t have, std::uint64_t want) {
   }
 }
 
-template <class T>
-std::span<T> part(std::span<std::byte> buffer, std::uint64_t offset, std::size_t count) {
-  return {reinterpret_cast<T*>(buffer.data() + offset), count};
+void check_elements(const char* what, std::size_t have, DataType type) {
+  if (have != host_bytes(type)) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} has elements of {} bytes; {} has {}", what, have, to_string(type),
+                            host_bytes(type)));
+  }
 }
 
 std::vector<std::vector<Slot>> slots(const GemmPlan& plan) {
@@ -54,23 +58,38 @@ std::vector<std::vector<Slot>> slots(const GemmPlan& plan) {
 }
 
 GemmPlan checked_plan(std::span<device::Device* const> devices, const GemmShape& shape,
-                      GemmOutput output) {
+                      const GemmTypes& types) {
   if (devices.empty()) {
     throw Error(ErrorCode::invalid_argument,
                 "a GEMM needs one open device per core: open one and pass it");
   }
-  return plan_gemm(shape, output, static_cast<unsigned>(devices.size()));
+  return plan_gemm(shape, types, static_cast<unsigned>(devices.size()));
+}
+
+std::uint64_t packed_bytes(DataType type, std::uint64_t elements) {
+  return elements * bits(type) / 8;
+}
+
+GemmStats fresh_stats(const GemmPlan& plan, std::chrono::nanoseconds pack_weights) {
+  GemmStats stats;
+  stats.cores = static_cast<std::uint32_t>(plan.cores.size());
+  stats.slices = plan.slices;
+  stats.macs = std::uint64_t{plan.shape.m} * plan.shape.n * plan.shape.k;
+  stats.feature_bytes = plan.feature_bytes;
+  stats.weight_bytes = plan.weight_bytes;
+  stats.output_bytes = plan.output_bytes;
+  stats.pack_weights = pack_weights;
+  return stats;
 }
 
 }  // namespace
 
-GemmI8::GemmI8(std::span<device::Device* const> devices, const GemmShape& shape, GemmOutput output)
-    : plan_(checked_plan(devices, shape, output)), executor_(devices, slots(plan_)) {
-  if (output == GemmOutput::i32) upload_programs();
+Gemm::Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types)
+    : plan_(checked_plan(devices, shape, types)), executor_(devices, slots(plan_)) {
+  if (types.out != DataType::i8) upload_programs();
 }
 
-void GemmI8::upload_programs() {
-  const std::uint64_t out_bytes = plan_.task_output == GemmOutput::i32 ? 4 : 1;
+void Gemm::upload_programs() {
   std::vector<std::vector<Stage>> stages(plan_.cores.size());
   for (std::size_t i = 0; i < plan_.cores.size(); ++i) {
     for (std::uint32_t slice = 0; slice < plan_.slices; ++slice) {
@@ -78,12 +97,15 @@ void GemmI8::upload_programs() {
       stage.program = emit_gemm(plan_, i, slice, requant_);
       for (const GemmTask& task : plan_.cores[i].tasks) {
         if (task.slice != slice) continue;
-        const std::uint64_t c_bytes = std::uint64_t{task.m_padded} * task.n_padded * out_bytes;
+        const std::uint64_t out =
+            packed_bytes(plan_.task_output, std::uint64_t{task.m_padded} * task.n_padded);
         stage.tasks.push_back(
             {.macs = task.macs(),
-             .bytes = std::uint64_t{task.k_padded} * (task.m_padded + task.n_padded) + c_bytes,
+             .bytes = packed_bytes(plan_.types.in,
+                                   std::uint64_t{task.k_padded} * (task.m_padded + task.n_padded)) +
+                      out,
              .out_slot = kGemmC,
-             .last_atom = task.c_offset + c_bytes - kAtomBytes});
+             .last_atom = task.c_offset + out - kAtomBytes});
       }
     }
   }
@@ -91,24 +113,25 @@ void GemmI8::upload_programs() {
   has_programs_ = true;
 }
 
-void GemmI8::set_weights(std::span<const std::int8_t> b) {
+void Gemm::set_weights(ConstElements b) {
   const GemmShape& shape = plan_.shape;
+  const DataType type = plan_.types.in;
   check_size("matrix B", b.size(), std::uint64_t{shape.n} * shape.k);
+  check_elements("matrix B", b.element_bytes(), type);
   pack_weights_ = {};
   const Timer timer(pack_weights_);
   for (std::size_t i = 0; i < executor_.cores(); ++i) {
-    const GemmCore& part_plan = plan_.cores[i];
+    const GemmCore& core = plan_.cores[i];
+    const std::size_t kernels = align_up<std::size_t>(core.n.size, mac_format(type).kernel_group);
     std::uint32_t slice = plan_.slices;
     std::uint64_t offset = 0;
-    for (const GemmTask& task : part_plan.tasks) {
+    for (const GemmTask& task : core.tasks) {
       if (task.slice == slice) continue;  // one block of weights per slice
       slice = task.slice;
-      const std::size_t kernels = align_up<std::size_t>(part_plan.n.size, 32);
-      const std::size_t bytes = kernels * task.k_padded;
-      pack_weights_i8({b.data() + std::size_t{part_plan.n.begin} * shape.k + task.k.begin,
-                       part_plan.n.size, task.k.size, shape.k},
-                      kernels, task.k_padded,
-                      part<std::int8_t>(executor_.host(i, kGemmB), offset, bytes));
+      const std::size_t bytes = packed_bytes(type, kernels * task.k_padded);
+      const std::size_t first = std::size_t{core.n.begin} * shape.k + task.k.begin;
+      pack_weights(type, {b.data() + first * b.element_bytes(), core.n.size, task.k.size, shape.k},
+                   kernels, task.k_padded, executor_.host(i, kGemmB).subspan(offset, bytes));
       offset += bytes;
     }
     executor_.written(i, kGemmB);
@@ -116,8 +139,8 @@ void GemmI8::set_weights(std::span<const std::int8_t> b) {
   has_weights_ = true;
 }
 
-void GemmI8::set_requant(const Requant& requant, std::span<const std::int32_t> bias) {
-  if (plan_.output != GemmOutput::i8) {
+void Gemm::set_requant(const Requant& requant, std::span<const std::int32_t> bias) {
+  if (plan_.types.out != DataType::i8) {
     throw Error(ErrorCode::invalid_argument, "only a GEMM with int8 output takes a requantisation");
   }
   if (!bias.empty()) check_size("the bias", bias.size(), plan_.shape.n);
@@ -139,41 +162,25 @@ void GemmI8::set_requant(const Requant& requant, std::span<const std::int32_t> b
   upload_programs();
 }
 
-void GemmI8::check_run(std::size_t a, std::size_t c, GemmOutput output) const {
-  const GemmShape& shape = plan_.shape;
-  if (output != plan_.output) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("this GEMM was made for {} output", to_string(plan_.output)));
-  }
-  if (!has_weights_) {
-    throw Error(ErrorCode::invalid_argument, "the GEMM has no weights: call set_weights() first");
-  }
-  if (!has_programs_) {
-    throw Error(ErrorCode::invalid_argument,
-                "the GEMM has no requantisation: call set_requant() first");
-  }
-  check_size("matrix A", a, std::uint64_t{shape.m} * shape.k);
-  check_size("matrix C", c, std::uint64_t{shape.m} * shape.n);
-}
-
-void GemmI8::pack_features(std::span<const std::int8_t> a, GemmStats& stats) {
+void Gemm::pack_a(ConstElements a, GemmStats& stats) {
   const Timer timer(stats.pack);
   const std::size_t stride = plan_.shape.k;
+  const DataType type = plan_.types.in;
   for (std::size_t i = 0; i < executor_.cores(); ++i) {
     for (const GemmTask& task : plan_.cores[i].tasks) {
       // Tasks of one tile of rows share it: pack with the first of them.
       if (task.n.begin != plan_.cores[i].n.begin) continue;
-      pack_features_i8(
-          {a.data() + task.m.begin * stride + task.k.begin, task.m.size, task.k.size, stride},
-          task.m_padded, task.k_padded,
-          part<std::int8_t>(executor_.host(i, kGemmA), task.a_offset,
-                            std::size_t{task.m_padded} * task.k_padded));
+      const std::size_t bytes = packed_bytes(type, std::uint64_t{task.m_padded} * task.k_padded);
+      const std::size_t first = task.m.begin * stride + task.k.begin;
+      pack_features(type, {a.data() + first * a.element_bytes(), task.m.size, task.k.size, stride},
+                    task.m_padded, task.k_padded,
+                    executor_.host(i, kGemmA).subspan(task.a_offset, bytes));
     }
     executor_.written(i, kGemmA);
   }
 }
 
-void GemmI8::execute(std::uint32_t slice, GemmStats& stats) {
+void Gemm::execute(std::uint32_t slice, GemmStats& stats) {
   RunStats run;
   executor_.run(slice, run);
   stats.submit += run.submit;
@@ -183,85 +190,81 @@ void GemmI8::execute(std::uint32_t slice, GemmStats& stats) {
   stats.regcmd_words += run.regcmd_words;
 }
 
-void GemmI8::run_sums(std::span<std::int32_t> c, GemmStats& stats) {
+// What the tasks write, slices added up, into a matrix of the sums' type.
+void Gemm::run_slices(std::byte* c, GemmStats& stats) {
   const std::size_t stride = plan_.shape.n;
+  const DataType type = plan_.task_output;
+  const bool widened = type == DataType::i16 && plan_.types.out == DataType::i32;
+  const std::size_t element = host_bytes(widened ? DataType::i32 : type);
   for (std::uint32_t slice = 0; slice < plan_.slices; ++slice) {
     execute(slice, stats);
     const Timer timer(stats.unpack);
     for (std::size_t i = 0; i < executor_.cores(); ++i) {
       for (const GemmTask& task : plan_.cores[i].tasks) {
         if (task.slice != slice) continue;
-        const std::span<const std::int32_t> cube = part<std::int32_t>(
-            executor_.host(i, kGemmC), task.c_offset, std::size_t{task.m_padded} * task.n_padded);
-        const MatrixView<std::int32_t> to{c.data() + task.m.begin * stride + task.n.begin,
-                                          task.m.size, task.n.size, stride};
-        if (slice == 0) {
-          unpack_i32(cube, task.m_padded, to);
+        const std::span<const std::byte> cube = executor_.host(i, kGemmC).subspan(
+            task.c_offset, packed_bytes(type, std::uint64_t{task.m_padded} * task.n_padded));
+        const MatrixView<std::byte> to{c + (task.m.begin * stride + task.n.begin) * element,
+                                       task.m.size, task.n.size, stride};
+        if (slice != 0) {
+          add_unpack(type, cube, task.m_padded, to);
+        } else if (widened) {
+          widen_unpack(cube, task.m_padded, to);
         } else {
-          add_unpack_i32(cube, task.m_padded, to);
+          unpack(type, cube, task.m_padded, to);
         }
       }
     }
   }
 }
 
-namespace {
-
-GemmStats fresh_stats(const GemmPlan& plan, std::chrono::nanoseconds pack_weights) {
-  GemmStats stats;
-  stats.cores = static_cast<std::uint32_t>(plan.cores.size());
-  stats.slices = plan.slices;
-  stats.macs = std::uint64_t{plan.shape.m} * plan.shape.n * plan.shape.k;
-  stats.feature_bytes = plan.feature_bytes;
-  stats.weight_bytes = plan.weight_bytes;
-  stats.output_bytes = plan.output_bytes;
-  stats.pack_weights = pack_weights;
-  return stats;
-}
-
-}  // namespace
-
-void GemmI8::run(std::span<const std::int8_t> a, std::span<std::int32_t> c, GemmStats* stats) {
-  check_run(a.size(), c.size(), GemmOutput::i32);
+void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
+  const GemmShape& shape = plan_.shape;
+  if (!has_weights_) {
+    throw Error(ErrorCode::invalid_argument, "the GEMM has no weights: call set_weights() first");
+  }
+  if (!has_programs_) {
+    throw Error(ErrorCode::invalid_argument,
+                "the GEMM has no requantisation: call set_requant() first");
+  }
+  check_size("matrix A", a.size(), std::uint64_t{shape.m} * shape.k);
+  check_size("matrix C", c.size(), std::uint64_t{shape.m} * shape.n);
+  check_elements("matrix A", a.element_bytes(), plan_.types.in);
+  check_elements("matrix C", c.element_bytes(), plan_.types.out);
   GemmStats s = fresh_stats(plan_, pack_weights_);
-  pack_features(a, s);
-  run_sums(c, s);
-  if (stats != nullptr) *stats = s;
-}
-
-void GemmI8::run(std::span<const std::int8_t> a, std::span<std::int8_t> c, GemmStats* stats) {
-  check_run(a.size(), c.size(), GemmOutput::i8);
-  GemmStats s = fresh_stats(plan_, pack_weights_);
-  pack_features(a, s);
-  if (plan_.task_output == GemmOutput::i32) {
+  pack_a(a, s);
+  if (plan_.types.out == DataType::i8 && plan_.task_output == DataType::i32) {
     // K is sliced: only the host sees whole sums.
     std::vector<std::int32_t> sums(c.size());
-    run_sums(sums, s);
+    run_slices(reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
-    ref_requantise(plan_.shape, requant_, bias_, sums, c);
-  } else {
-    execute(0, s);
+    ref_requantise(shape, requant_, bias_, sums,
+                   {reinterpret_cast<std::int8_t*>(c.data()), c.size()});
+  } else if (plan_.types.out == DataType::f16 && plan_.task_output == DataType::f32) {
+    std::vector<float> sums(c.size());
+    run_slices(reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
-    const std::size_t stride = plan_.shape.n;
-    for (std::size_t i = 0; i < executor_.cores(); ++i) {
-      for (const GemmTask& task : plan_.cores[i].tasks) {
-        unpack_i8(
-            part<std::int8_t>(executor_.host(i, kGemmC), task.c_offset,
-                              std::size_t{task.m_padded} * task.n_padded),
-            task.m_padded,
-            {c.data() + task.m.begin * stride + task.n.begin, task.m.size, task.n.size, stride});
-      }
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const std::uint16_t half = sim::float_to_fp16(sums[i]);
+      std::memcpy(c.data() + i * sizeof half, &half, sizeof half);
     }
+  } else {
+    run_slices(c.data(), s);
   }
   if (stats != nullptr) *stats = s;
+}
+
+void gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,
+          ConstElements a, ConstElements b, Elements c, GemmStats* stats) {
+  Gemm product(devices, shape, types);
+  product.set_weights(b);
+  product.run(a, c, stats);
 }
 
 void gemm_i8i32(std::span<device::Device* const> devices, const GemmShape& shape,
                 std::span<const std::int8_t> a, std::span<const std::int8_t> b,
                 std::span<std::int32_t> c, GemmStats* stats) {
-  GemmI8 gemm(devices, shape, GemmOutput::i32);
-  gemm.set_weights(b);
-  gemm.run(a, c, stats);
+  gemm(devices, shape, {DataType::i8, DataType::i32}, a, b, c, stats);
 }
 
 void gemm_i8i32(device::Device& device, const GemmShape& shape, std::span<const std::int8_t> a,
@@ -274,10 +277,10 @@ void gemm_i8i8(std::span<device::Device* const> devices, const GemmShape& shape,
                const Requant& requant, std::span<const std::int32_t> bias,
                std::span<const std::int8_t> a, std::span<const std::int8_t> b,
                std::span<std::int8_t> c, GemmStats* stats) {
-  GemmI8 gemm(devices, shape, GemmOutput::i8);
-  gemm.set_weights(b);
-  gemm.set_requant(requant, bias);
-  gemm.run(a, c, stats);
+  Gemm product(devices, shape, {DataType::i8, DataType::i8});
+  product.set_weights(b);
+  product.set_requant(requant, bias);
+  product.run(a, c, stats);
 }
 
 void gemm_i8i8(device::Device& device, const GemmShape& shape, const Requant& requant,
@@ -285,6 +288,53 @@ void gemm_i8i8(device::Device& device, const GemmShape& shape, const Requant& re
                std::span<const std::int8_t> b, std::span<std::int8_t> c, GemmStats* stats) {
   device::Device* devices[] = {&device};
   gemm_i8i8(devices, shape, requant, bias, a, b, c, stats);
+}
+
+namespace {
+
+// x = 256 * high + low + 128 with both bytes signed.
+struct Bytes {
+  std::vector<std::int8_t> rows;   // [2 * rows][k]: all high bytes, then all low ones
+  std::vector<std::int64_t> sums;  // of 256 * high + low, per row
+};
+
+Bytes split_bytes(std::span<const std::int16_t> matrix, std::size_t rows, std::size_t k) {
+  Bytes out{std::vector<std::int8_t>(2 * matrix.size()), std::vector<std::int64_t>(rows)};
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t i = 0; i < k; ++i) {
+      const int x = matrix[r * k + i];
+      out.rows[r * k + i] = static_cast<std::int8_t>(x >> 8);
+      out.rows[(rows + r) * k + i] = static_cast<std::int8_t>((x & 0xFF) - 128);
+      out.sums[r] += x - 128;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+void gemm_i16i64(std::span<device::Device* const> devices, const GemmShape& shape,
+                 std::span<const std::int16_t> a, std::span<const std::int16_t> b,
+                 std::span<std::int64_t> c, GemmStats* stats) {
+  check_size("matrix A", a.size(), std::uint64_t{shape.m} * shape.k);
+  check_size("matrix B", b.size(), std::uint64_t{shape.n} * shape.k);
+  check_size("matrix C", c.size(), std::uint64_t{shape.m} * shape.n);
+  if (shape.m > 0x7FFFFFFF || shape.n > 0x7FFFFFFF) {
+    throw Error(ErrorCode::out_of_memory, "a matrix of int16 is too large: compute it in parts");
+  }
+  const Bytes a8 = split_bytes(a, shape.m, shape.k), b8 = split_bytes(b, shape.n, shape.k);
+  const std::size_t m = shape.m, n = shape.n, wide = 2 * n;
+  std::vector<std::int32_t> parts(2 * m * wide);
+  gemm_i8i32(devices, {2 * shape.m, 2 * shape.n, shape.k}, a8.rows, b8.rows, parts, stats);
+  // (a' + 128) (b' + 128) summed over k, with a' = 256 * high + low.
+  const std::int64_t constant = std::int64_t{128} * 128 * shape.k;
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::int64_t high = parts[i * wide + j], low = parts[(m + i) * wide + n + j];
+      const std::int64_t mixed = std::int64_t{parts[i * wide + n + j]} + parts[(m + i) * wide + j];
+      c[i * n + j] = high * 65536 + mixed * 256 + low + 128 * (a8.sums[i] + b8.sums[j]) + constant;
+    }
+  }
 }
 
 }  // namespace npu::kernels

@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "microkernels/elements.hpp"
 #include "microkernels/executor.hpp"
 #include "microkernels/gemm_plan.hpp"
-#include "microkernels/program.hpp"
 #include "microkernels/requant.hpp"
 #include "npu-device/device.hpp"
 
@@ -28,32 +28,34 @@ struct GemmStats {
 
 /// A product with its buffers on the devices: weights are packed once and serve any number of
 /// runs. One device per core (the kernel keeps a file's work on one core), which must outlive it.
-/// Results do not depend on the number of devices.
-class GemmI8 {
+/// Results do not depend on the number of devices; those of floats depend on the number of slices
+/// of K in the plan, by the order of additions.
+///
+/// Matrices on the host are row-major. Elements: i8, i4 std::int8_t (i4 from -8 to 7); i16
+/// std::int16_t; f16, bf16 std::uint16_t, the bits; tf32, f32 float; i32 std::int32_t.
+class Gemm {
  public:
-  /// Plans, allocates and, for int32 output, writes the programs. Throws what plan_gemm() and
-  /// Device::create_buffer() throw, and invalid_argument without a device.
-  GemmI8(std::span<device::Device* const> devices, const GemmShape& shape, GemmOutput output);
+  /// Plans, allocates and, unless the output is int8, writes the programs. Throws what plan_gemm()
+  /// and Device::create_buffer() throw, and invalid_argument without a device.
+  Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types);
 
   /// B, row-major [n][k]; must be called before the first run().
-  void set_weights(std::span<const std::int8_t> b);
+  void set_weights(ConstElements b);
 
   /// For int8 output, before the first run(): `bias` is empty or holds n values.
   void set_requant(const Requant& requant, std::span<const std::int32_t> bias = {});
 
-  /// C[m][n] = A[m][k] . B^T. Throws invalid_argument for spans of the wrong size or the wrong
-  /// output type; what Executor::run() throws.
-  void run(std::span<const std::int8_t> a, std::span<std::int32_t> c, GemmStats* stats = nullptr);
-  void run(std::span<const std::int8_t> a, std::span<std::int8_t> c, GemmStats* stats = nullptr);
+  /// C[m][n] = A[m][k] . B^T. Throws invalid_argument for matrices of the wrong size or element
+  /// size; what Executor::run() throws.
+  void run(ConstElements a, Elements c, GemmStats* stats = nullptr);
 
   const GemmPlan& plan() const { return plan_; }
 
  private:
-  void check_run(std::size_t a, std::size_t c, GemmOutput output) const;
   void upload_programs();
-  void pack_features(std::span<const std::int8_t> a, GemmStats& stats);
+  void pack_a(ConstElements a, GemmStats& stats);
   void execute(std::uint32_t slice, GemmStats& stats);
-  void run_sums(std::span<std::int32_t> c, GemmStats& stats);
+  void run_slices(std::byte* c, GemmStats& stats);
 
   GemmPlan plan_;
   Requant requant_;
@@ -63,7 +65,10 @@ class GemmI8 {
   bool has_weights_ = false, has_programs_ = false;
 };
 
-/// c[m][n] = a[m][k] . b[n][k]^T, once. Throws as GemmI8.
+/// c[m][n] = a[m][k] . b[n][k]^T, once. Throws as Gemm.
+void gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,
+          ConstElements a, ConstElements b, Elements c, GemmStats* stats = nullptr);
+
 void gemm_i8i32(std::span<device::Device* const> devices, const GemmShape& shape,
                 std::span<const std::int8_t> a, std::span<const std::int8_t> b,
                 std::span<std::int32_t> c, GemmStats* stats = nullptr);
@@ -80,5 +85,12 @@ void gemm_i8i8(device::Device& device, const GemmShape& shape, const Requant& re
                std::span<const std::int32_t> bias, std::span<const std::int8_t> a,
                std::span<const std::int8_t> b, std::span<std::int8_t> c,
                GemmStats* stats = nullptr);
+
+/// c[m][n] = a[m][k] . b[n][k]^T of int16, exact: the chip multiplies the bytes as int8, all four
+/// products in one GEMM of 2m x 2n, and the host puts them together [notes tile-layouts, HW].
+/// Throws as Gemm.
+void gemm_i16i64(std::span<device::Device* const> devices, const GemmShape& shape,
+                 std::span<const std::int16_t> a, std::span<const std::int16_t> b,
+                 std::span<std::int64_t> c, GemmStats* stats = nullptr);
 
 }  // namespace npu::kernels

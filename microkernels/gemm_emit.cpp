@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// int32 output: the cube form of compute.md 2.3 [mtx512 npu_matmul.c, rocket-userspace; both
-// board-proven]. int8 output: the convolution of compute.md 3.1 with a 1x1 kernel [mesa
-// rkt_regcmd.c].
+// Sums: the cube form of compute.md 2.3 [mtx512 npu_matmul.c, rocket-userspace; both
+// board-proven; bf16, tf32 and int4: notes precision-field, HW]. int8 output: the convolution of
+// compute.md 3.1 with a 1x1 kernel [mesa rkt_regcmd.c].
 #include "microkernels/gemm_emit.hpp"
 
 #include <fmt/format.h>
@@ -13,10 +13,23 @@
 namespace npu::kernels {
 namespace {
 
-MacTask mac_task(const GemmTask& t, bool raw, const Requant& requant) {
-  const std::uint32_t size_e = raw ? 7 : 1;  // 7 for every raw integer output
-  MacTask mac{.in = DataType::i8,
-              .out = raw ? DataType::i32 : DataType::i8,
+// SIZE_E [notes size-e-quirk, HW; compute.md 2.3].
+std::uint32_t size_e(DataType out) {
+  switch (out) {
+    case DataType::i16:
+    case DataType::i32: return 7;
+    case DataType::f32: return 3;
+    default: return 1;
+  }
+}
+
+MacTask mac_task(const GemmTask& t, const GemmTypes& types, const Requant& requant) {
+  const bool converted = types.out == DataType::i8;
+  const auto in_bytes = [&](std::uint64_t elements) {
+    return static_cast<std::uint32_t>(elements * bits(types.in) / 8);
+  };
+  MacTask mac{.in = types.in,
+              .out = types.out,
               .in_width = t.width,
               .in_height = t.height,
               .channels = t.k_padded,
@@ -24,33 +37,34 @@ MacTask mac_task(const GemmTask& t, bool raw, const Requant& requant) {
               .line_stride = static_cast<std::int32_t>(4 * t.width),
               .surface_stride =
                   static_cast<std::int32_t>(t.width) * (static_cast<std::int32_t>(t.height) - 4),
-              .entries = ceil_div(t.width * t.k_padded, 64u),
+              .entries = ceil_div(in_bytes(std::uint64_t{t.width} * t.k_padded), 64u),
               // Mesa's 50 + stride + 1 for the convolution.
-              .grains = raw ? t.height + 1 : 52,
+              .grains = converted ? 52 : t.height + 1,
               .features = {kGemmA, t.a_offset},
               .kernels = t.n_padded,
-              .kernel_bytes = t.k_padded,
-              .weight_bytes = t.n_padded * t.k_padded,
+              .kernel_bytes = in_bytes(t.k_padded),
+              .weight_bytes = in_bytes(std::uint64_t{t.n_padded} * t.k_padded),
               .weights = {kGemmB, t.b_offset},
               .data_banks = t.data_banks,
               .weight_banks = t.weight_banks,
               .data_reuse = t.data_reuse,
               .weight_reuse = t.weight_reuse,
-              .quantify = !raw,
-              .output = {.size_e = size_e,
-                         .od_bypass = raw,
+              .quantify = converted || is_float(types.in),
+              .output = {.size_e = size_e(types.out),
+                         .od_bypass = !converted,
                          .width = t.width,
                          .height = t.height,
                          .channels = t.n_padded,
                          .original_channels = t.n_padded,
                          .surface = t.m_padded,
-                         .surface_add = t.m_padded * (size_e + 1),
+                         .surface_add = t.m_padded * (size_e(types.out) + 1),
                          .output = {kGemmC, t.c_offset}},
               .dpu = {}};
-  if (!raw) {
+  if (converted) {
     add_bias(mac.dpu, {kGemmBias, t.bias_offset});
     requantise_output(mac.dpu, requant);
   }
+  if (types.out == DataType::f16) narrow_to_f16(mac.dpu);
   return mac;
 }
 
@@ -68,11 +82,10 @@ Program emit_gemm(const GemmPlan& plan, std::size_t core_index, std::uint32_t sl
         ErrorCode::invalid_argument,
         fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
   }
-  const bool raw = plan.task_output == GemmOutput::i32;
   Program program{.slots = {"a", "b", "c", "bias"}};
   for (const GemmTask& task : plan.cores[core_index].tasks) {
     if (task.slice != slice) continue;
-    emit(program, mac_task(task, raw, requant));
+    emit(program, mac_task(task, {plan.types.in, plan.task_output}, requant));
   }
   return program;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "microkernels/elements.hpp"
 #include "microkernels/gemm_plan.hpp"
 #include "microkernels/requant.hpp"
 
@@ -25,5 +26,12 @@ void ref_gemm_i8i8(const GemmShape& shape, const Requant& requant,
 void ref_requantise(const GemmShape& shape, const Requant& requant,
                     std::span<const std::int32_t> bias, std::span<const std::int32_t> sums,
                     std::span<std::int8_t> c);
+
+/// Any pair of GemmTypes but those with int8 output, as the chip and the host make it: floats in
+/// groups of 32 products (tf32 16) that are summed exactly and rounded once, such sums added in
+/// fp32 in K order, from 0 for each of `slices`, whose sums are added in fp32 again. No slices: one
+/// of all K. Slow, and exact for any finite operands: wide fixed-point sums.
+void ref_gemm(const GemmShape& shape, const GemmTypes& types, ConstElements a, ConstElements b,
+              Elements c, std::span<const Range> slices = {});
 
 }  // namespace npu::kernels

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What GemmI8 asks of a device, on one that records and computes nothing.
+// What Gemm asks of a device, on one that records and computes nothing.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -77,7 +77,7 @@ TEST(GemmExecutor, JobsAreShortAndNameTheirBuffersOnce) {
   IdleDevice device;
   device::Device* devices[] = {&device};
   const GemmShape shape{4096, 4096, 512};
-  GemmI8 gemm(devices, shape, GemmOutput::i32);
+  Gemm gemm(devices, shape, {DataType::i8, DataType::i32});
   gemm.set_weights(std::vector<std::int8_t>(std::size_t{shape.n} * shape.k));
   std::vector<std::int32_t> c(std::size_t{shape.m} * shape.n);
   EXPECT_THROW(gemm.run(std::vector<std::int8_t>(std::size_t{shape.m} * shape.k), c), Error);

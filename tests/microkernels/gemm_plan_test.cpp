@@ -114,7 +114,7 @@ void expect_buffers(const GemmPlan& plan) {
 void expect_valid(const GemmPlan& plan, unsigned cores) {
   ASSERT_GE(plan.cores.size(), 1u);
   ASSERT_LE(plan.cores.size(), cores);
-  ASSERT_EQ(plan.task_output, plan.slices > 1 ? GemmOutput::i32 : plan.output);
+  ASSERT_EQ(plan.task_output, plan.slices > 1 ? GemmOutput::i32 : plan.types.out);
   std::uint64_t features = 0, weights = 0, outputs = 0;
   for (const GemmCore& core : plan.cores) {
     ASSERT_FALSE(core.tasks.empty());
@@ -208,7 +208,7 @@ TEST(GemmPlan, PlansCompareAndPrint) {
   const GemmPlan plan = plan_gemm({70, 70, 70}, GemmOutput::i8, 2);
   EXPECT_EQ(plan, plan_gemm({70, 70, 70}, GemmOutput::i8, 2));
   EXPECT_NE(plan, plan_gemm({70, 70, 70}, GemmOutput::i32, 2));
-  EXPECT_THAT(to_string(plan), testing::StartsWith("gemm m=70 n=70 k=70 i8: 2 core(s)"));
+  EXPECT_THAT(to_string(plan), testing::StartsWith("gemm m=70 n=70 k=70 i8->i8: 2 core(s)"));
 }
 
 TEST(GemmPlan, ImpossibleShapesAreRefusedWithTheReason) {

@@ -134,7 +134,7 @@ TEST(GemmSim, ConstantOutputEqualToAMarkIsAccepted) {
 TEST(GemmSim, WeightsArePackedOnceForManyRuns) {
   const Cores cores(2);
   const GemmShape shape{20, 96, 300};
-  GemmI8 gemm(cores.first(2), shape, GemmOutput::i32);
+  Gemm gemm(cores.first(2), shape, {DataType::i8, DataType::i32});
   for (std::uint32_t seed = 0; seed < 3; ++seed) {
     GemmCase test(shape, 40 + seed);
     gemm.set_weights(test.b);
@@ -159,7 +159,7 @@ TEST(GemmSim, RequantisationCanChangeBetweenRuns) {
   const Cores cores(1);
   const GemmShape shape{6, 40, 50};
   GemmCase test(shape, 50);
-  GemmI8 gemm(cores.first(1), shape, GemmOutput::i8);
+  Gemm gemm(cores.first(1), shape, {DataType::i8, DataType::i8});
   gemm.set_weights(test.b);
   for (const Requant& requant : {Requant{1, 8, 0}, Requant{20000, 25, -7}, Requant{-9, 12, 100}}) {
     std::vector<std::int8_t> c(test.sums.size()), want(c.size());
@@ -175,8 +175,8 @@ TEST(GemmSim, MisuseIsRefused) {
   const GemmShape shape{2, 3, 4};
   std::vector<std::int8_t> a(8), b(12), q(6);
   std::vector<std::int32_t> c(6);
-  EXPECT_THROW(GemmI8({}, shape, GemmOutput::i32), Error);
-  GemmI8 sums(cores.first(1), shape, GemmOutput::i32);
+  EXPECT_THROW(Gemm({}, shape, GemmTypes{}), Error);
+  Gemm sums(cores.first(1), shape, {DataType::i8, DataType::i32});
   EXPECT_THROW(sums.run(a, c), Error);  // no weights
   EXPECT_THROW(sums.set_weights(a), Error);
   EXPECT_THROW(sums.set_requant({}), Error);
@@ -184,7 +184,7 @@ TEST(GemmSim, MisuseIsRefused) {
   EXPECT_THROW(sums.run(a, q), Error);  // wrong type
   EXPECT_THROW(sums.run(b, c), Error);
   EXPECT_NO_THROW(sums.run(a, c));
-  GemmI8 bytes(cores.first(1), shape, GemmOutput::i8);
+  Gemm bytes(cores.first(1), shape, {DataType::i8, DataType::i8});
   bytes.set_weights(b);
   EXPECT_THROW(bytes.run(a, q), Error);  // no requantisation
   EXPECT_THROW(bytes.set_requant({1, 64, 0}), Error);
