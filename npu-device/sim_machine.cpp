@@ -31,24 +31,32 @@ std::shared_ptr<std::byte[]> allocate_pages(std::size_t bytes) {
 
 }  // namespace
 
-SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::size_t size)
-    : SimBuffer(std::move(window), allocate_pages(size), size) {}
-
-SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::shared_ptr<std::byte[]> pages,
+SimBuffer::SimBuffer(std::shared_ptr<sim::AddressSpace> address_space,
+                     std::shared_ptr<IovaWindow> window, std::shared_ptr<std::byte[]> pages,
                      std::size_t size, std::optional<std::uint32_t> at)
-    : space(std::move(window)), memory(std::move(pages)), bytes(size) {
-  const auto hole = at ? at : space->find_hole(bytes);
-  if (!hole) {
+    : space(std::move(address_space)),
+      iovas(std::move(window)),
+      memory(std::move(pages)),
+      bytes(size) {
+  if (at) {
+    if (!iovas->reserve(*at, bytes))
+      throw Error(ErrorCode::invalid_argument, fmt::format("IOVA {:#x} is in use", *at));
+    iova = *at;
+  } else if (const auto free = iovas->insert(bytes)) {
+    iova = *free;
+  } else {
     throw Error(ErrorCode::out_of_memory,
                 fmt::format("The 4 GiB IOVA window of this file has no hole of {} bytes; free "
                             "buffers, or open another device (each file has a window of its own).",
                             bytes));
   }
-  iova = *hole;
   space->map(iova, memory, bytes);
 }
 
-SimBuffer::~SimBuffer() { space->unmap(iova); }
+SimBuffer::~SimBuffer() {
+  space->unmap(iova);
+  iovas->remove(iova);
+}
 
 SimMachine::SimMachine(const sim::ChipOptions& options, std::chrono::milliseconds hang_time)
     : chip_(options), core_mutexes_(chip_.cores()), hang_time_(hang_time) {
@@ -220,7 +228,8 @@ void SimFile::restore_bo(std::uint32_t handle, std::uint32_t iova, std::size_t b
   check_buffer_size(bytes);
   if (handle == 0 || buffers_.contains(handle))
     throw Error(ErrorCode::invalid_argument, fmt::format("handle {} is in use", handle));
-  auto buffer = std::make_shared<SimBuffer>(entity_->space, std::move(pages), bytes, iova);
+  auto buffer =
+      std::make_shared<SimBuffer>(entity_->space, entity_->iovas, std::move(pages), bytes, iova);
   for (; next_handle_ <= handle; ++next_handle_) free_handles_.insert(next_handle_);
   free_handles_.erase(handle);
   buffers_.emplace(handle, std::move(buffer));
@@ -228,7 +237,8 @@ void SimFile::restore_bo(std::uint32_t handle, std::uint32_t iova, std::size_t b
 
 std::uint32_t SimFile::create_bo(std::size_t bytes, std::shared_ptr<std::byte[]> pages) {
   check_buffer_size(bytes);
-  auto buffer = std::make_shared<SimBuffer>(entity_->space, std::move(pages), bytes);
+  auto buffer =
+      std::make_shared<SimBuffer>(entity_->space, entity_->iovas, std::move(pages), bytes);
   const bool reuse = !free_handles_.empty();
   const std::uint32_t handle = reuse ? *free_handles_.begin() : next_handle_;
   buffers_.emplace(handle, std::move(buffer));

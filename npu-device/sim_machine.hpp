@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "npu-device/device.hpp"
+#include "npu-device/iova_window.hpp"
 #include "npu-device/sim_device.hpp"
 #include "npu-sim/chip.hpp"
 #include "regdb/error.hpp"
@@ -32,15 +33,17 @@ struct JobFault {
 /// Memory of one buffer object and its place in the file's window. Owned by the handle and by the
 /// jobs that list it; the mapping goes with the last of them, as in the kernel [rocket_gem.c].
 struct SimBuffer {
-  SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::size_t size);
-  /// Over memory of somebody else's: whole pages. `at`: nullopt for the kernel's choice.
-  SimBuffer(std::shared_ptr<sim::AddressSpace> window, std::shared_ptr<std::byte[]> pages,
-            std::size_t size, std::optional<std::uint32_t> at = std::nullopt);
+  /// `pages`: as much memory as `size` asks for in whole pages. `at`: nullopt for the kernel's
+  /// choice.
+  SimBuffer(std::shared_ptr<sim::AddressSpace> address_space, std::shared_ptr<IovaWindow> window,
+            std::shared_ptr<std::byte[]> pages, std::size_t size,
+            std::optional<std::uint32_t> at = std::nullopt);
   ~SimBuffer();
   SimBuffer(const SimBuffer&) = delete;
   SimBuffer& operator=(const SimBuffer&) = delete;
 
   std::shared_ptr<sim::AddressSpace> space;
+  std::shared_ptr<IovaWindow> iovas;
   std::shared_ptr<std::byte[]> memory;  ///< whole pages, page aligned, zeroed
   std::size_t bytes;                    ///< as asked for
   std::uint32_t iova = 0;
@@ -51,9 +54,10 @@ struct SimBuffer {
 };
 
 /// What the scheduler knows of one file (the kernel's entity). Guarded by the machine's mutex,
-/// except `space`.
+/// except `space` and `iovas`.
 struct SimEntity {
   std::shared_ptr<sim::AddressSpace> space = std::make_shared<sim::AddressSpace>();
+  std::shared_ptr<IovaWindow> iovas = std::make_shared<IovaWindow>();
   std::optional<unsigned> core;  ///< where its last job was queued
   std::size_t pending = 0;       ///< queued and running jobs
   std::uint64_t submitted = 0;   ///< jobs ever; numbers in messages count from 1

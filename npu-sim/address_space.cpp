@@ -31,18 +31,6 @@ void AddressSpace::unmap(std::uint32_t iova) {
   mappings_.erase(iova);
 }
 
-std::optional<std::uint32_t> AddressSpace::find_hole(std::size_t bytes) const {
-  const std::shared_lock lock(mutex_);
-  const std::uint64_t size = whole_pages(bytes);
-  std::uint64_t candidate = 0;
-  for (const auto& [iova, mapping] : mappings_) {
-    if (candidate + size <= iova) return static_cast<std::uint32_t>(candidate);
-    candidate = iova + mapping.bytes;
-  }
-  if (size != 0 && candidate + size <= kWindow) return static_cast<std::uint32_t>(candidate);
-  return std::nullopt;
-}
-
 const AddressSpace::Mapping* AddressSpace::find(std::uint64_t iova, std::uint64_t* offset) const {
   if (iova >= kWindow) return nullptr;
   auto it = mappings_.upper_bound(static_cast<std::uint32_t>(iova));

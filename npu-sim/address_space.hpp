@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <shared_mutex>
 #include <span>
 
@@ -35,10 +34,6 @@ class AddressSpace {
 
   /// Removes the mapping that starts at `iova`; does nothing if there is none.
   void unmap(std::uint32_t iova);
-
-  /// Lowest page-aligned hole of at least `bytes`; the first one is at 0, as with the kernel's
-  /// drm_mm [rocket_gem.c]. nullopt if the window is full.
-  std::optional<std::uint32_t> find_hole(std::size_t bytes) const;
 
   /// The `bytes` at `iova` if they lie in one mapping, else an empty span. What will be written is
   /// to be had by resolve_write() only: behind an IOMMU nothing else comes home.

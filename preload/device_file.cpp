@@ -146,7 +146,8 @@ int DeviceFile::version(void* argument) {
 }
 
 int DeviceFile::create_bo(int fd, drm_rocket_create_bo& create) {
-  if (create.size == 0) return -EINVAL;
+  // No mmap offset can be had for no pages [drm_gem_create_mmap_offset, drm_mm.c].
+  if (create.size == 0) return -ENOSPC;
   if (create.size > device::kMaxBufferBytes) return -ENOMEM;
   const std::lock_guard lock(mutex_);
   device::SimFile& sim = file();

@@ -18,19 +18,6 @@ std::shared_ptr<std::byte[]> pages(std::size_t n) {
   return std::shared_ptr<std::byte[]>(new std::byte[n * 4096]());
 }
 
-TEST(AddressSpace, HolesAreTakenFromTheBottom) {
-  AddressSpace space;
-  EXPECT_EQ(space.find_hole(1), 0u);
-  space.map(0, pages(1), 100);
-  EXPECT_EQ(space.find_hole(4096), 0x1000u);
-  space.map(0x3000, pages(1), 4096);
-  EXPECT_EQ(space.find_hole(2 * 4096), 0x1000u);
-  EXPECT_EQ(space.find_hole(3 * 4096), 0x4000u);
-  space.unmap(0);
-  EXPECT_EQ(space.find_hole(3 * 4096), 0u);
-  EXPECT_EQ(space.find_hole(std::size_t{1} << 32), std::nullopt);
-}
-
 TEST(AddressSpace, BoundsAreTheWholePagesOfTheMapping) {
   AddressSpace space;
   space.map(0x2000, pages(1), 100);

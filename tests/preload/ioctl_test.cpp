@@ -95,7 +95,7 @@ TEST(Ioctl, VersionTellsNamesAndLengthsAsDrmDoes) {
 TEST(Ioctl, ErrorsAreThoseOfTheKernel) {
   const Fd fd(open(kNode, O_RDWR));
   drm_rocket_create_bo bo{};
-  EXPECT_EQ(call(fd, DRM_IOCTL_ROCKET_CREATE_BO, bo), EINVAL);
+  EXPECT_EQ(call(fd, DRM_IOCTL_ROCKET_CREATE_BO, bo), ENOSPC);
   EXPECT_EQ(ioctl(fd, DRM_IOCTL_ROCKET_CREATE_BO, nullptr), -1);
   EXPECT_EQ(errno, EFAULT);
   drm_rocket_prep_bo prep{};
