@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 
+#include "npu-probe/relocation.hpp"
 #include "regdb/error.hpp"
 #include "regdb/registers.hpp"
 #include "regdb/tables.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 namespace rd = npu::regdb;
 
-constexpr std::uint64_t kPage = 4096, kAtom = 16;
+constexpr std::uint64_t kAtom = 16;
 constexpr std::byte kSentinel{0xA5};
 constexpr std::chrono::minutes kWait{10};
 
@@ -127,6 +128,7 @@ class Session {
     for (const CaseBo& bo : submit.bos) {
       device::Buffer buffer = device_->create_buffer(bo.size);
       std::copy(bo.bytes.begin(), bo.bytes.end(), buffer.host().begin());
+      addresses_.add(bo.iova, bo.size, buffer.iova());
       buffers_.emplace(bo.handle, std::move(buffer));
     }
     for (const CaseJob& job : submit.jobs)
@@ -163,7 +165,8 @@ class Session {
     std::vector<device::Job> out;
     for (const CaseJob& job : jobs) {
       device::Job j;
-      for (const CaseTask& task : job.tasks) j.tasks.push_back({relocate(task.regcmd), task.count});
+      for (const CaseTask& task : job.tasks)
+        j.tasks.push_back({addresses_.to_device(task.regcmd), task.count});
       // The kernel silently drops a job that names a buffer twice, as some recorded jobs do.
       for (const std::uint32_t handle : job.out) add_once(j.out_handles, buffer(handle).handle());
       for (const std::uint32_t handle : job.in) {
@@ -188,15 +191,6 @@ class Session {
     if (std::find(list.begin(), list.end(), handle) == list.end()) list.push_back(handle);
   }
 
-  // Where the device has what the recording had at `iova`; unchanged if that is in no buffer. The
-  // end of a buffer belongs to it: some addresses point one plane past the last one.
-  std::uint32_t relocate(std::uint32_t iova) const {
-    const CaseBo* bo = last_from(iova);
-    if (bo == nullptr) return iova;
-    const std::uint64_t end = bo->iova + (std::uint64_t{bo->size} + kPage - 1) / kPage * kPage;
-    return iova <= end ? buffers_.at(bo->handle).iova() + (iova - bo->iova) : iova;
-  }
-
   // The last buffer that starts at `iova` or below; buffers do not overlap (parse_case).
   const CaseBo* last_from(std::uint32_t iova) const {
     const auto after = by_iova_.upper_bound(iova);
@@ -210,19 +204,11 @@ class Session {
       bad_case(fmt::format("the program at {:#x} with {} words lies in no buffer", task.regcmd,
                            task.count));
     std::byte* out = buffer(home->handle).host().data() + (task.regcmd - home->iova);
-    for (std::uint32_t i = 0; i < task.count; ++i) {
-      std::uint64_t word = case_.regcmd[task.first_word + i];
-      rd::Regcmd command = rd::Regcmd::unpack(word);
-      const auto block = rd::block_of_target(command.target);
-      const rd::RegisterInfo* reg = block ? rd::find_register(*block, command.offset) : nullptr;
-      if (reg != nullptr &&
-          std::any_of(reg->fields.begin(), reg->fields.end(),
-                      [](const rd::FieldInfo& f) { return f.encoding == rd::Encoding::address; })) {
-        command.value = relocate(command.value);
-        word = command.pack();
-      }
-      std::memcpy(out + std::size_t{i} * 8, &word, 8);
-    }
+    std::vector<std::uint64_t> words(case_.regcmd.begin() + task.first_word,
+                                     case_.regcmd.begin() + task.first_word + task.count);
+    std::uint32_t dma_base = 0;  // the driver writes it before each start
+    relocate_program(words, addresses_, dma_base);
+    std::memcpy(out, words.data(), words.size() * 8);
   }
 
   // A tensor that CPU operators made between two submits.
@@ -264,6 +250,7 @@ class Session {
   const Case& case_;
   const CaseSubmit& submit_;
   std::map<std::uint32_t, const CaseBo*> by_iova_;
+  IovaMap addresses_;
   std::unique_ptr<device::Device> device_;
   std::map<std::uint32_t, device::Buffer> buffers_;
 };
