@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "preload/settings.hpp"
+#include "preload/sim_note.hpp"
 #include "preload/user_memory.hpp"
 #include "preload/virtual_files.hpp"
 #include "regdb/error.hpp"
@@ -207,6 +208,7 @@ int DeviceFile::submit(const drm_rocket_submit& s) {
     // What is wrong inside of a job drops it, and SUBMIT says 0 all the same [rocket_job.c].
     const drm_rocket_job& job = jobs[i];
     const auto dropped = [&](const char* why) {
+      leave_note(SimNoteKind::dropped, why);
       log("SUBMIT: the kernel drops job " + std::to_string(i) + " without a word: " + why);
     };
     device::Job out;
@@ -248,6 +250,8 @@ int DeviceFile::prep_bo(const drm_rocket_prep_bo& prep) {
   const auto fault = machine->wait(*buffer, deadline);
   if (!fault) return 0;
   if (fault->missed_deadline) return poll ? -EBUSY : -ETIMEDOUT;
+  const bool hang = fault->code == ErrorCode::timeout;
+  leave_note(hang ? SimNoteKind::timed_out : SimNoteKind::faulted, fault->message);
   log(fault->message);
   return 0;  // the kernel does not look at a fence's error
 }
