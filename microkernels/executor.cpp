@@ -15,12 +15,6 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 using device::Job;
 
-// A job is retired after 500 ms [rocket_job.c]. At the 200 MHz that mainline boots with, a core
-// was measured at 28 G products per second (fp16, measurements-public.csv): these limits leave a
-// factor of ten.
-constexpr std::uint64_t kMaxJobMacs = std::uint64_t{1} << 30;
-constexpr std::uint64_t kMaxJobBytes = std::uint64_t{64} << 20;
-
 // For outputs that nothing overwrote. A result may equal one of them by chance, but not both.
 constexpr std::byte kMarks[2] = {std::byte{0x5A}, std::byte{0xA5}};
 
@@ -43,8 +37,8 @@ std::vector<Job> group(const BoundProgram& program, std::span<const TaskInfo> in
   std::vector<Job> jobs;
   std::uint64_t macs = 0, bytes = 0;
   for (std::size_t i = 0; i < program.tasks.size(); ++i) {
-    if (jobs.empty() || macs + infos[i].macs > kMaxJobMacs ||
-        bytes + infos[i].bytes > kMaxJobBytes) {
+    if (jobs.empty() || macs + infos[i].macs > Executor::kMaxJobMacs ||
+        bytes + infos[i].bytes > Executor::kMaxJobBytes) {
       jobs.push_back(buffers);
       macs = bytes = 0;
     }

@@ -53,6 +53,12 @@ struct RunStats {
 /// file's queued work on one core. The devices must outlive it.
 class Executor {
  public:
+  /// Consecutive tasks become one job up to this much work. A job is retired after 500 ms
+  /// [rocket_job.c]; at the 200 MHz that mainline boots with, a core was measured at 28 G products
+  /// per second (fp16, measurements-public.csv): these limits leave a factor of ten.
+  static constexpr std::uint64_t kMaxJobMacs = std::uint64_t{1} << 30;
+  static constexpr std::uint64_t kMaxJobBytes = std::uint64_t{64} << 20;
+
   /// Creates the buffers: slots[core] on devices[core]; there may be more devices than cores in
   /// `slots`. Throws invalid_argument without enough devices, what Device::create_buffer() throws.
   Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "microkernels/conv2d_plan.hpp"
 #include "microkernels/elements.hpp"
 #include "microkernels/gemm_plan.hpp"
 #include "microkernels/requant.hpp"
@@ -33,5 +34,13 @@ void ref_requantise(const GemmShape& shape, const Requant& requant,
 /// of all K. Slow, and exact for any finite operands: wide fixed-point sums.
 void ref_gemm(const GemmShape& shape, const GemmTypes& types, ConstElements a, ConstElements b,
               Elements c, std::span<const Range> slices = {});
+
+/// A convolution of Conv2d. int8: exact sums of (x - input_zero) * w inside of the image, plus
+/// bias, saturated to int32, ReLU, requantised; i32 output: the sums modulo 2^32. Floats: for each
+/// block of 32 channels and then each tap one exact sum, rounded and added in fp32; depthwise all
+/// taps in one.
+void ref_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, const Conv2dPost& post,
+                std::span<const std::int32_t> bias, std::int8_t input_zero, ConstElements in,
+                ConstElements weights, Elements out);
 
 }  // namespace npu::kernels

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// How a convolution is cut into tasks: plain data, no device involved.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "microkernels/data_type.hpp"
+#include "microkernels/gemm_plan.hpp"
+#include "microkernels/program.hpp"
+#include "microkernels/requant.hpp"
+
+namespace npu::kernels {
+
+/// One image, NHWC: input [in_height][in_width][in_channels], kernels
+/// [out_channels][kernel_height][kernel_width][in_channels], depthwise
+/// [kernel_height][kernel_width][channels], output [out_height][out_width][out_channels].
+struct Conv2dShape {
+  std::uint32_t in_height = 0, in_width = 0, in_channels = 0, out_channels = 0;
+  std::uint32_t kernel_height = 1, kernel_width = 1;
+  std::uint32_t stride_y = 1, stride_x = 1;                                ///< 1 to 7
+  std::uint32_t dilation_y = 1, dilation_x = 1;                            ///< 1: none; up to 32
+  std::uint32_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;  ///< up to 15
+  bool depthwise = false;  ///< one kernel per channel; out_channels = in_channels
+
+  std::uint32_t out_height() const;
+  std::uint32_t out_width() const;
+  std::uint64_t macs() const;
+  friend bool operator==(const Conv2dShape&, const Conv2dShape&) = default;
+};
+
+/// i8 -> i8 (bias, ReLU, requantisation), i8 -> i32 (sums), f16 -> f32 and f16 -> f16 (both with
+/// ReLU). Depthwise: i8 -> i8, f16 -> f16.
+using Conv2dTypes = GemmTypes;
+
+/// One task: output rows [rows.begin, rows.end()) of the kernels [kernels.begin, ...).
+struct Conv2dTask {
+  Range rows, kernels;
+  std::uint32_t in_first = 0, in_rows = 0;  ///< input rows that are read
+  std::uint32_t pad_top = 0;
+  std::uint32_t data_banks = 0, weight_banks = 0;
+  bool weight_reuse = false;
+  std::uint64_t macs = 0, bytes = 0;
+  friend bool operator==(const Conv2dTask&, const Conv2dTask&) = default;
+};
+
+/// What one core does; its buffers hold the input rows and kernels that it needs, no others.
+struct Conv2dCore {
+  Range rows, kernels;
+  std::uint32_t in_first = 0, in_rows = 0;
+  std::uint64_t in_bytes = 0, weight_bytes = 0, bias_bytes = 0, out_bytes = 0;
+  std::vector<Conv2dTask> tasks;
+  friend bool operator==(const Conv2dCore&, const Conv2dCore&) = default;
+};
+
+struct Conv2dPlan {
+  Conv2dShape shape;
+  Conv2dTypes types;
+  std::uint32_t channels = 0;      ///< in_channels as stored: whole atoms or blocks
+  std::uint32_t out_channels = 0;  ///< out_channels as computed: whole groups of kernels
+  double seconds = 0;              ///< modelled, of the busiest core
+  std::vector<Conv2dCore> cores;
+  friend bool operator==(const Conv2dPlan&, const Conv2dPlan&) = default;
+};
+
+/// What happens to a sum.
+struct Conv2dPost {
+  Requant requant;    ///< i8 output
+  bool relu = false;  ///< max(x, 0) on the sum with its bias
+  std::uint32_t relu_limit =
+      0;  ///< with relu: also min(x, limit), i8: a sum, floats: fp32 bits; 0: none
+};
+
+/// Cuts the rows of the output, and its channels where kernels would not fit. CBUF is shared so
+/// that the modelled time is least: kernels that fit whole are loaded once and reused by the tasks
+/// of a job [mesa rkt_task.c], others stream past each tile of rows. Cores get disjoint rows, or
+/// kernels if there are few rows.
+///
+/// Limits [registers.csv; rocket-userspace]: sizes of an image 1 to 2047, kernels up to 31x31 of
+/// less than 512 KiB, strides to 7, dilations to 32, padding to 15 and less than the dilated
+/// kernel. Throws invalid_argument with the limit that a shape breaks, out_of_memory beyond 2 GiB.
+Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsigned cores = 1);
+
+std::string to_string(const Conv2dPlan& plan);
+
+enum Conv2dSlot : std::uint32_t { kConvIn, kConvWeights, kConvBias, kConvOut, kConvSlots };
+
+/// A core's tasks. `pad_value`: what padding counts as (int8: the input's zero point; floats: 0).
+Program emit_conv2d(const Conv2dPlan& plan, std::size_t core, std::int8_t pad_value,
+                    const Conv2dPost& post);
+
+}  // namespace npu::kernels
