@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "npu-device/device.hpp"
+#include "npu-device/mmio.hpp"
 #include "npu-device/rocket.hpp"
 #include "npu-device/sim_device.hpp"
 #include "regdb/error.hpp"
@@ -14,7 +15,8 @@ namespace npu::device {
 namespace {
 
 constexpr std::string_view kSpecs =
-    "\"sim\", \"sim:cores=N\" (N from 1 to 3), \"rocket\" or \"rocket:/dev/accel/accelN\"";
+    "\"sim\", \"sim:cores=N\" (N from 1 to 3), \"rocket\", \"rocket:/dev/accel/accelN\" or "
+    "\"mmio[:ITEM,...]\" (docs/mmio.md)";
 
 [[noreturn]] void bad_spec(std::string_view spec, bool from_environment) {
   throw Error(ErrorCode::invalid_argument,
@@ -57,10 +59,8 @@ std::unique_ptr<Device> open_device(std::string_view spec, sim::ChipOptions opti
     return open_rocket(option, system_ioctl());
   }
   if (backend == "mmio") {
-    throw Error(ErrorCode::not_supported,
-                fmt::format("\"{}\": driving the NPU through mapped registers is not built in yet; "
-                            "use {}.",
-                            spec, kSpecs));
+    if (has_option && option.empty()) bad_spec(spec, from_environment);
+    return open_mmio(parse_mmio_spec(option), options);
   }
   bad_spec(spec, from_environment);
 }

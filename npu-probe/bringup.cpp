@@ -200,7 +200,8 @@ void climb(Ladder& l) {
            l.device = device::open_device(l.options().device);
            l.report.opened = true;
            l.report.device = l.device->info().backend;
-           l.report.provenance = l.report.device == "sim" ? "host" : "measured";
+           l.report.provenance =
+               l.device->info().provenance == "modelled" ? "host" : "measured";
            return l.device->info().path;
          });
   if (!l.report.opened) l.report.open_exit_code = exit_code(l.last_error());
@@ -213,6 +214,9 @@ void climb(Ladder& l) {
   l.rung("driver and version", "another driver owns this node: name the right one with --device",
          true, [&] {
            const auto& info = device().info();
+           if (info.driver.empty())  // mapped registers
+             return fmt::format("no driver, chip version {}, {} core{}", info.version, info.cores,
+                                info.cores == 1 ? "" : "s");
            if (info.driver != "rocket")
              throw RungFailure{"the DRM driver is \"" + info.driver + "\", not \"rocket\"", ""};
            return fmt::format("{} {}, {}", info.driver, info.version,
@@ -260,7 +264,7 @@ void climb(Ladder& l) {
          [&] { return two_jobs(device()); });
   l.rung("error recovery", "the core does not come back after a fault: reload the rocket module",
          false, [&] {
-           if (l.report.device != "sim" && !l.options().allow_faults)
+           if (l.report.provenance != "host" && !l.options().allow_faults)
              throw RungSkip{
                  "a fault on a real NPU costs a 500 ms timeout and repeated ones have "
                  "corrupted 6.18 kernels; use --allow-faults"};

@@ -106,7 +106,7 @@ Simulation::Simulation(SimulationOptions options) : options_(std::move(options))
 
 std::unique_ptr<device::Device> Simulation::open(const std::string& device) {
   std::unique_ptr<device::Device> opened = device::open_device(device, chip_options_);
-  if (opened->info().backend == "sim") return opened;
+  if (opened->info().provenance == "modelled") return opened;
   recorder_.reset();
   if (options_.asked())
     throw Error(ErrorCode::not_supported,

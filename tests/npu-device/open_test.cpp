@@ -60,9 +60,11 @@ TEST_F(OpenDevice, UnknownSpecsListTheValidOnes) {
   }
 }
 
-TEST_F(OpenDevice, MmioIsNotSupportedYet) {
-  EXPECT_THAT(message_of(ErrorCode::not_supported, "mmio"), HasSubstr("mapped registers"));
-  message_of(ErrorCode::not_supported, "mmio:1");
+TEST_F(OpenDevice, MmioOverTheSimulatorNeedsNoBoard) {
+  EXPECT_EQ(open_device("mmio:sim")->info().path, "mmio:0,sim");
+  EXPECT_EQ(open_device("mmio:2,1,sim")->info().cores, 2u);
+  for (const char* spec : {"mmio:", "mmio:3", "mmio:sim,sim=1", "mmio:sim,force"})
+    message_of(ErrorCode::invalid_argument, spec);
 }
 
 TEST_F(OpenDevice, MissingRocketNodeSaysWhatToDo) {
