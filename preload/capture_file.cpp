@@ -3,7 +3,6 @@
 
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 
 #include "preload/capture_real.hpp"
 #include "preload/capture_session.hpp"
+#include "preload/raw_syscall.hpp"
 #include "preload/user_memory.hpp"
 
 namespace npu::preload {
@@ -25,8 +25,8 @@ constexpr std::size_t kMostAtOnce = 64 * kBlock;
 
 std::byte* anonymous(std::size_t bytes) {
   // Pages cost nothing until something is written to them.
-  void* memory = reinterpret_cast<void*>(syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
-                                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L));
+  void* memory = reinterpret_cast<void*>(raw_syscall(
+      SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L));
   return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
 }
 
@@ -56,7 +56,7 @@ WatchedBuffer::WatchedBuffer(int fd, std::uint64_t offset, std::uint64_t iova, s
 
 WatchedBuffer::~WatchedBuffer() {
   if (view_ != nullptr) NEXT(munmap)(view_, bytes_);
-  if (copy_ != nullptr) syscall(SYS_munmap, copy_, bytes_);
+  if (copy_ != nullptr) raw_syscall(SYS_munmap, copy_, bytes_);
 }
 
 void WatchedBuffer::forget() {
@@ -90,7 +90,7 @@ int CapturedFile::ioctl(int fd, unsigned long request, void* argument) {
   if (!capturing()) return NEXT(ioctl)(fd, request, argument);
   device::CaptureIoctl event;
   event.file = number_;
-  event.thread = static_cast<std::uint32_t>(syscall(SYS_gettid));
+  event.thread = static_cast<std::uint32_t>(raw_syscall(SYS_gettid));
   event.request = static_cast<std::uint32_t>(request);
   const auto user = reinterpret_cast<std::uintptr_t>(argument);
   const auto look = [&](std::vector<std::byte>& bytes) {

@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include <mutex>
 #include <optional>
 
+#include "preload/raw_syscall.hpp"
 #include "preload/sim_note.hpp"
 #include "regdb/error.hpp"
 #include "version.hpp"
@@ -49,13 +49,13 @@ Session& session() {
 
 std::string command_line() {
   std::string words;
-  const int fd =
-      static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC));
+  const int fd = static_cast<int>(
+      raw_syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC));
   if (fd < 0) return words;
   char buffer[4096];
-  for (long n; (n = syscall(SYS_read, fd, buffer, sizeof buffer)) > 0 && words.size() < 32768;)
+  for (long n; (n = raw_syscall(SYS_read, fd, buffer, sizeof buffer)) > 0 && words.size() < 32768;)
     words.append(buffer, static_cast<std::size_t>(n));
-  syscall(SYS_close, fd);
+  raw_syscall(SYS_close, fd);
   while (!words.empty() && words.back() == 0) words.pop_back();
   for (char& c : words)
     if (c == 0) c = ' ';
@@ -72,7 +72,7 @@ TakeNote take_note() {
 
 void complain(const std::string& message) {
   const std::string line = "librocket-capture: " + message + "\n";
-  if (syscall(SYS_write, STDERR_FILENO, line.data(), line.size()) < 0) return;
+  if (raw_syscall(SYS_write, STDERR_FILENO, line.data(), line.size()) < 0) return;
 }
 
 bool capturing() { return session().on; }

@@ -5,7 +5,6 @@
 #include <drm.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include <cstring>
 #include <vector>
 
+#include "preload/raw_syscall.hpp"
 #include "preload/settings.hpp"
 #include "preload/sim_note.hpp"
 #include "preload/user_memory.hpp"
@@ -156,11 +156,12 @@ int DeviceFile::create_bo(int fd, drm_rocket_create_bo& create) {
   const std::uint64_t offset = end_;
   if (ftruncate(fd, static_cast<off_t>(offset + bytes)) != 0) return -ENOMEM;
   // The plain system calls: those of libc are interposed.
-  void* memory = reinterpret_cast<void*>(syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
-                                                 MAP_SHARED, fd, static_cast<off_t>(offset)));
+  void* memory =
+      reinterpret_cast<void*>(raw_syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
+                                          MAP_SHARED, fd, static_cast<off_t>(offset)));
   if (memory == MAP_FAILED) return -ENOMEM;
   std::shared_ptr<std::byte[]> pages(static_cast<std::byte*>(memory),
-                                     [bytes](std::byte* p) { syscall(SYS_munmap, p, bytes); });
+                                     [bytes](std::byte* p) { raw_syscall(SYS_munmap, p, bytes); });
   try {
     create.handle = sim.create_bo(create.size, pages);
   } catch (const Error& error) {

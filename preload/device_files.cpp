@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 
 #include "preload/device_file.hpp"
 #include "preload/file_id.hpp"
+#include "preload/raw_syscall.hpp"
 #include "preload/rknpu_file.hpp"
 #include "preload/settings.hpp"
 
@@ -44,7 +44,14 @@ struct Registry {
   std::shared_ptr<RknpuMachine> rknpu_machine;  // likewise
   RknpuObjects rknpu_objects;
   std::atomic<unsigned> count{0};  // of files, for the quick answer "none of ours"
+  std::atomic<long> process = raw_syscall(SYS_getpid);
+
+  // False in a child of vfork(), which runs in the memory of its parent: what it closes and unmaps
+  // concerns its own descriptors only, and the parent's tables stay as they are.
+  bool own_process() const { return process == raw_syscall(SYS_getpid); }
 };
+
+std::atomic<bool> any_mapping{false};  // was ever made: most programs never do
 
 // Never destroyed: programs use descriptors in their own exit handlers.
 Registry& registry() {
@@ -80,6 +87,7 @@ void after_fork_in_parent() {
 // even destroyed: the child begins with a chip of its own over the same memory.
 void after_fork_in_child() {
   Registry& r = registry();
+  r.process = raw_syscall(SYS_getpid);
   new (&r.mutex) std::mutex;
   new (&r.machine_mutex) std::mutex;
   new std::shared_ptr<device::SimMachine>(std::move(r.machine));  // kept for ever
@@ -142,7 +150,7 @@ int open_device(const Node& node, int flags) {
   try {
     file = make_file(node);
   } catch (...) {
-    syscall(SYS_close, fd);
+    raw_syscall(SYS_close, fd);
     errno = ENOMEM;
     return -1;
   }
@@ -181,7 +189,8 @@ int check_mapping(int fd, std::size_t bytes, int flags, off_t offset, MapTarget&
 
 void mapped(int fd, void* address, std::size_t bytes, off_t offset) {
   auto file = file_of(fd);
-  if (!file) return;
+  if (!file || !registry().own_process()) return;
+  any_mapping = true;
   file->add_mapping(static_cast<std::uint64_t>(offset));
   Registry& r = registry();
   const std::lock_guard lock(r.mutex);
@@ -189,25 +198,78 @@ void mapped(int fd, void* address, std::size_t bytes, off_t offset) {
                                                            static_cast<std::uint64_t>(offset)};
 }
 
+namespace {
+
+std::uintptr_t whole_pages(std::size_t bytes) { return sim::AddressSpace::whole_pages(bytes); }
+
+// Takes [first, last) out of the table. What is left of a mapping on either side stays; the parts
+// that went, with the file that each belonged to, are what is returned.
+std::vector<Mapping> take_out(Registry& r, std::uintptr_t first, std::uintptr_t last) {
+  std::vector<Mapping> gone;
+  auto it = r.mappings.upper_bound(first);
+  if (it != r.mappings.begin()) --it;
+  while (it != r.mappings.end() && it->first < last) {
+    const std::uintptr_t begin = it->first, end = begin + whole_pages(it->second.bytes);
+    if (end <= first) {
+      ++it;
+      continue;
+    }
+    Mapping mapping = std::move(it->second);
+    it = r.mappings.erase(it);
+    const auto keep = [&](std::uintptr_t from, std::uintptr_t to) {
+      mapping.file->add_mapping(mapping.offset);
+      r.mappings[from] = {to - from, mapping.file, mapping.offset};
+    };
+    if (begin < first) keep(begin, first);
+    if (last < end) keep(last, end);
+    gone.push_back(std::move(mapping));
+  }
+  return gone;
+}
+
+}  // namespace
+
 void unmapped(void* address, std::size_t bytes) {
   Registry& r = registry();
-  if (r.count == 0 && r.mappings.empty()) return;
+  if (!any_mapping || !r.own_process()) return;
   std::vector<Mapping> gone;
   {
     const std::lock_guard lock(r.mutex);
     const auto first = reinterpret_cast<std::uintptr_t>(address);
-    for (auto it = r.mappings.lower_bound(first);
-         it != r.mappings.end() && it->first + it->second.bytes <= first + bytes;) {
-      gone.push_back(std::move(it->second));
-      it = r.mappings.erase(it);
-    }
+    gone = take_out(r, first, first + whole_pages(bytes));
+  }
+  for (const Mapping& mapping : gone) mapping.file->remove_mapping(mapping.offset);
+}
+
+bool is_mapped(void* address) {
+  Registry& r = registry();
+  if (!any_mapping) return false;
+  const std::lock_guard lock(r.mutex);
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  auto it = r.mappings.upper_bound(at);
+  return it != r.mappings.begin() && at < (--it)->first + whole_pages(it->second.bytes);
+}
+
+void remapped(void* from, std::size_t bytes, void* to, std::size_t new_bytes) {
+  Registry& r = registry();
+  if (!r.own_process()) return;
+  std::vector<Mapping> gone;
+  {
+    const std::lock_guard lock(r.mutex);
+    const auto first = reinterpret_cast<std::uintptr_t>(from);
+    gone = take_out(r, first, first + whole_pages(bytes));
+    if (gone.empty()) return;
+    // mremap() takes one mapping, or a part of one.
+    gone.front().file->add_mapping(gone.front().offset);
+    r.mappings[reinterpret_cast<std::uintptr_t>(to)] = {new_bytes, gone.front().file,
+                                                        gone.front().offset};
   }
   for (const Mapping& mapping : gone) mapping.file->remove_mapping(mapping.offset);
 }
 
 void descriptors_changed() {
   Registry& r = registry();
-  if (r.count == 0) return;
+  if (r.count == 0 || !r.own_process()) return;
   const int saved = errno;
   std::vector<std::shared_ptr<OpenFile>> gone;  // destroyed without the lock
   {
@@ -215,14 +277,14 @@ void descriptors_changed() {
     std::map<FileId, bool> alive;
     // Not opendir(): that is interposed, and this may run inside of it.
     const int dir = static_cast<int>(
-        syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        raw_syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (dir < 0) {
       errno = saved;
       return;
     }
     alignas(8) char buffer[4096];
     for (;;) {
-      const long n = syscall(SYS_getdents64, dir, buffer, sizeof buffer);
+      const long n = raw_syscall(SYS_getdents64, dir, buffer, sizeof buffer);
       if (n <= 0) break;
       for (long at = 0; at < n;) {
         const auto* entry = reinterpret_cast<const struct dirent64*>(buffer + at);
@@ -233,7 +295,7 @@ void descriptors_changed() {
         if (const auto id = id_of(static_cast<int>(fd))) alive[*id] = true;
       }
     }
-    syscall(SYS_close, dir);
+    raw_syscall(SYS_close, dir);
     for (auto it = r.files.begin(); it != r.files.end();) {
       if (alive.contains(it->first)) {
         ++it;

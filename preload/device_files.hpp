@@ -32,6 +32,9 @@ int check_mapping(int fd, std::size_t bytes, int flags, off_t offset, MapTarget&
 /// A mapping was made or removed.
 void mapped(int fd, void* address, std::size_t bytes, off_t offset);
 void unmapped(void* address, std::size_t bytes);
+/// Whether a mapping of ours lies there; it was moved, or became shorter.
+bool is_mapped(void* address);
+void remapped(void* from, std::size_t bytes, void* to, std::size_t new_bytes);
 
 /// After a descriptor of ours was closed or replaced: frees what no descriptor refers to.
 void descriptors_changed();

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <optional>
 #include <utility>
+
+#include "preload/raw_syscall.hpp"
 
 namespace npu::preload {
 
@@ -19,7 +20,7 @@ inline std::optional<FileId> id_of(int fd) {
   const int saved = errno;
   struct stat64 st;
   // The plain system call: fstat() is interposed.
-  const bool open = syscall(SYS_fstat, fd, &st) == 0;
+  const bool open = raw_syscall(SYS_fstat, fd, &st) == 0;
   errno = saved;
   if (!open) return std::nullopt;
   return FileId(st.st_dev, st.st_ino);

@@ -9,7 +9,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include <cstring>
 #include <new>
 
+#include "preload/raw_syscall.hpp"
 #include "preload/settings.hpp"
 #include "preload/user_memory.hpp"
 #include "regdb/error.hpp"
@@ -212,7 +212,7 @@ int RknpuFile::submit(rknpu_submit& args) {
   }
   const int result = machine->submit(args);
   if (result != 0 && fence >= 0) {
-    syscall(SYS_close, fence);
+    raw_syscall(SYS_close, fence);
     args.fence_fd = -1;
   }
   return result;
@@ -265,7 +265,7 @@ int RknpuFile::create_dma_buf(rknpu_mem_create& create) {
                                      create.iommu_domain_id, error, source.get());
   if (!made) return error;
   if (!source) {
-    const long fd = syscall(SYS_fcntl, made->fd, F_DUPFD_CLOEXEC, 0);
+    const long fd = raw_syscall(SYS_fcntl, made->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return -EFAULT;
     create.handle = static_cast<std::uint32_t>(fd);
   }
@@ -310,7 +310,7 @@ int RknpuFile::export_handle(std::uint32_t handle, std::uint32_t flags, int& fd)
   const auto found = object(handle);
   if (!found) return -ENOENT;
   const int command = (flags & DRM_CLOEXEC) != 0 ? F_DUPFD_CLOEXEC : F_DUPFD;
-  const long copy = syscall(SYS_fcntl, found->fd, command, 0);
+  const long copy = raw_syscall(SYS_fcntl, found->fd, command, 0);
   if (copy < 0) return -errno;
   fd = static_cast<int>(copy);
   return 0;

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "preload/raw_syscall.hpp"
 #include "preload/settings.hpp"
 #include "regdb/error.hpp"
 
@@ -25,18 +26,18 @@ constexpr std::uint64_t kObjectStep = 0x400;
 constexpr int kFirstHiddenFd = 512;
 
 int hidden_descriptor(int fd) {
-  int hidden = static_cast<int>(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kFirstHiddenFd));
+  int hidden = static_cast<int>(raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kFirstHiddenFd));
   if (hidden < 0) {
     // The limit of a shell is 1024 often, and a kernel's objects need no descriptors at all.
     rlimit limit{};
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
       limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
       setrlimit(RLIMIT_NOFILE, &limit);
-      hidden = static_cast<int>(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kFirstHiddenFd));
+      hidden = static_cast<int>(raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kFirstHiddenFd));
     }
   }
   if (hidden < 0) return fd;  // better a low one than none
-  syscall(SYS_close, fd);
+  raw_syscall(SYS_close, fd);
   return hidden;
 }
 
@@ -45,7 +46,7 @@ int hidden_descriptor(int fd) {
 RknpuObject::~RknpuObject() {
   if (space) space->unmap(iova);
   pages.reset();
-  if (fd >= 0) syscall(SYS_close, fd);
+  if (fd >= 0) raw_syscall(SYS_close, fd);
 }
 
 sim::AddressSpace& RknpuObjects::space(int domain) {
@@ -92,17 +93,17 @@ std::shared_ptr<RknpuObject> RknpuObjects::create(std::uint64_t bytes, std::uint
   const std::size_t size = whole_pages(bytes);
   auto object = std::make_shared<RknpuObject>();
   const int fd = shared != nullptr
-                     ? static_cast<int>(syscall(SYS_fcntl, shared->fd, F_DUPFD_CLOEXEC, 0))
+                     ? static_cast<int>(raw_syscall(SYS_fcntl, shared->fd, F_DUPFD_CLOEXEC, 0))
                      : memfd_create("rknpu", MFD_CLOEXEC);
   if (fd < 0) return nullptr;
   object->fd = hidden_descriptor(fd);
   if (shared == nullptr && ftruncate(object->fd, static_cast<off_t>(size)) != 0) return nullptr;
   // The plain system calls: those of libc are interposed.
   void* memory = reinterpret_cast<void*>(
-      syscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, object->fd, 0));
+      raw_syscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, object->fd, 0));
   if (memory == MAP_FAILED) return nullptr;
   object->pages = std::shared_ptr<std::byte[]>(
-      static_cast<std::byte*>(memory), [size](std::byte* p) { syscall(SYS_munmap, p, size); });
+      static_cast<std::byte*>(memory), [size](std::byte* p) { raw_syscall(SYS_munmap, p, size); });
   object->id = id_of(object->fd).value_or(FileId{});
   object->flags = flags;
   object->domain = domain;

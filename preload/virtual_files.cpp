@@ -171,4 +171,27 @@ std::vector<std::string> list_directory(const Node& directory) {
   return names;
 }
 
+std::vector<std::string> names_added_to(std::string_view directory) {
+  std::vector<std::string> names;
+  if (directory.empty() || entry_at(directory) != nullptr) return names;
+  const std::string prefix = std::string(directory) + "/";
+  for (const Entry& entry : nodes()) {
+    if (!entry.path.starts_with(prefix)) continue;
+    const std::string_view rest = entry.path.substr(prefix.size());
+    const std::string name(rest.substr(0, rest.find('/')));
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+bool begins_like_a_node(std::string_view relative) {
+  while (relative.starts_with("./")) relative.remove_prefix(2);
+  const std::string name = "/" + std::string(relative.substr(0, relative.find('/')));
+  return name.size() > 1 && std::any_of(nodes().begin(), nodes().end(), [&](const Entry& entry) {
+           const std::size_t at = entry.path.find(name);
+           const std::size_t end = at + name.size();
+           return at != entry.path.npos && (end == entry.path.size() || entry.path[end] == '/');
+         });
+}
+
 }  // namespace npu::preload

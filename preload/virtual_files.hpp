@@ -35,4 +35,11 @@ std::optional<Node> find_node(std::string_view path, bool follow = true);
 /// Names in one of our directories, "." and ".." included.
 std::vector<std::string> list_directory(const Node& directory);
 
+/// Our entries of a directory that the system has itself: "accel" of /dev. Empty for others.
+std::vector<std::string> names_added_to(std::string_view directory);
+
+/// Whether a relative path could lead to a node from some real directory: a quick look at its first
+/// name.
+bool begins_like_a_node(std::string_view relative);
+
 }  // namespace npu::preload

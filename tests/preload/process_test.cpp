@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <random>
 #include <thread>
 
@@ -99,6 +100,27 @@ TEST(Processes, ForkWhileOthersWorkDoesNotLock) {
   }
   stop = true;
   worker.join();
+}
+
+pid_t vfork_and_close() {
+  const pid_t child = vfork();
+  if (child == 0) {
+    for (int fd = 3; fd < 64; ++fd) close(fd);
+    close_range(3, ~0u, 0);
+    execl("/bin/true", "true", nullptr);
+    _exit(1);
+  }
+  return child;
+}
+
+// A child of vfork() runs in its parent's memory until exec(): what it closes is its own.
+TEST(Processes, ChildrenOfVforkLeaveTheParentsFilesAlone) {
+  const auto device = device::open_device("rocket");
+  ASSERT_TRUE(multiply(*device, 11));
+  EXPECT_EQ(child_status(vfork_and_close()), 0);
+  EXPECT_TRUE(multiply(*device, 12));
+  EXPECT_EQ(std::system("exit 3"), 3 << 8);
+  EXPECT_TRUE(multiply(*device, 13));
 }
 
 TEST(Processes, OpenFilesDoNotPileUp) {

@@ -1,45 +1,28 @@
 // SPDX-License-Identifier: MIT
-// libc's functions that a program meets the node and its sysfs entries through. Everything that is
-// not ours goes on to the real ones, untouched.
-#include <dirent.h>
-#include <dlfcn.h>
-#include <fcntl.h>
+// libc's functions that take paths: a program meets the nodes and the sysfs entries around them
+// through these. What is not ours goes on to the real ones, untouched.
+#include "preload/interpose.hpp"
+
 #include <linux/limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <set>
 
 #include "preload/device_files.hpp"
 #include "preload/file_id.hpp"
-#include "preload/virtual_files.hpp"
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include "preload/raw_syscall.hpp"
 
 namespace npu::preload {
 namespace {
-
-template <class F>
-F* real(const char* name) {
-  return reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
-}
-// NEXT(open)(path, flags): the next definition of a function, looked up once.
-#define NEXT(name)                                                          \
-  ([] {                                                                     \
-    static const auto next = ::npu::preload::real<decltype(::name)>(#name); \
-    return next;                                                            \
-  }())
 
 // Directories of ours that were opened: a memfd stands for each.
 std::mutex open_directories_mutex;
@@ -49,6 +32,8 @@ std::map<FileId, std::string>& open_directories() {
 }
 std::atomic<bool> any_directory{false};  // was ever opened: most programs never do
 
+}  // namespace
+
 std::optional<Node> directory_of(int fd) {
   if (!any_directory) return std::nullopt;
   const auto id = id_of(fd);
@@ -57,18 +42,47 @@ std::optional<Node> directory_of(int fd) {
   return it == open_directories().end() ? std::nullopt : find_node(it->second);
 }
 
-std::optional<Node> node_at(int dirfd, const char* path, bool follow = true) {
-  if (path == nullptr) return std::nullopt;
+std::string path_of(int fd) {
+  const std::string link =
+      fd == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/" + std::to_string(fd);
+  char path[PATH_MAX];
+  // Not readlink(): that is interposed.
+  const long n = raw_syscall(SYS_readlinkat, AT_FDCWD, link.c_str(), path, sizeof path);
+  return n > 0 && n < PATH_MAX ? std::string(path, static_cast<std::size_t>(n)) : std::string();
+}
+
+std::optional<Node> node_at(int dirfd, const char* path, bool follow) {
+  if (path == nullptr || *path == 0) return std::nullopt;
   const int saved = errno;
   std::optional<Node> node;
   if (*path == '/') {
     node = find_node(path, follow);
-  } else if (dirfd >= 0 && *path != 0) {
-    if (const auto directory = directory_of(dirfd))
-      node = find_node(directory->path + "/" + path, follow);
+  } else if (const auto directory = dirfd >= 0 ? directory_of(dirfd) : std::nullopt) {
+    node = find_node(directory->path + "/" + path, follow);
+  } else if (begins_like_a_node(path)) {
+    if (const std::string base = path_of(dirfd); !base.empty())
+      node = find_node(base + "/" + path, follow);
   }
   errno = saved;
   return node;
+}
+
+namespace {
+
+// A name that one of our directories does not have.
+bool missing(int dirfd, const char* path) {
+  if (path == nullptr || *path == 0 || *path == '/' || !directory_of(dirfd)) return false;
+  errno = ENOENT;
+  return true;
+}
+
+}  // namespace
+
+void forget_directory(int fd) {
+  const auto id = id_of(fd);
+  if (!id) return;
+  const std::lock_guard lock(open_directories_mutex);
+  open_directories().erase(*id);
 }
 
 int open_directory(const Node& node, int flags) {
@@ -82,17 +96,21 @@ int open_directory(const Node& node, int flags) {
   return fd;
 }
 
+namespace {
+
 int text_file(const Node& node, int flags) {
   const int fd = memfd_create("sysfs", (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0);
   if (fd < 0) return -1;
   const auto bytes = static_cast<ssize_t>(node.content.size());
   if (write(fd, node.content.data(), node.content.size()) != bytes || lseek(fd, 0, SEEK_SET) != 0) {
-    syscall(SYS_close, fd);
+    raw_syscall(SYS_close, fd);
     errno = EIO;
     return -1;
   }
   return fd;
 }
+
+}  // namespace
 
 int open_node(const Node& node, int flags) {
   switch (node.kind) {
@@ -111,9 +129,11 @@ int open_node(const Node& node, int flags) {
   return errno = ELOOP, -1;
 }
 
+namespace {
+
 // What stat() says of a node. Works for struct stat and struct stat64, which are alike on 64-bit.
 template <class Stat>
-void fill(const Node& node, Stat* st) {
+void fill_any(const Node& node, Stat* st) {
   std::memset(st, 0, sizeof *st);
   st->st_nlink = 1;
   st->st_blksize = 4096;
@@ -158,37 +178,6 @@ int as_device(int fd, int result, Stat* st) {
   return 0;
 }
 
-// A directory of ours: its DIR* is told by its address.
-struct Directory {
-  std::vector<std::string> names;
-  int fd = -1;
-  std::size_t next = 0;
-  dirent entry;
-  dirent64 entry64;
-};
-std::mutex directories_mutex;
-std::set<const void*>& directories() {
-  static std::set<const void*>* const all = new std::set<const void*>;
-  return *all;
-}
-Directory* ours(DIR* dir) {
-  const std::lock_guard lock(directories_mutex);
-  return directories().contains(dir) ? reinterpret_cast<Directory*>(dir) : nullptr;
-}
-
-template <class Entry>
-Entry* next_entry(Directory& dir, Entry& entry) {
-  if (dir.next == dir.names.size()) return nullptr;
-  std::memset(&entry, 0, sizeof entry);
-  const std::string& name = dir.names[dir.next++];
-  entry.d_ino = dir.next;
-  entry.d_off = static_cast<off_t>(dir.next);
-  entry.d_reclen = sizeof entry;
-  entry.d_type = DT_UNKNOWN;
-  std::memcpy(entry.d_name, name.c_str(), name.size() + 1);
-  return &entry;
-}
-
 ssize_t give_link(const Node& node, char* out, std::size_t room) {
   if (node.kind != NodeKind::link) return errno = EINVAL, -1;
   const std::size_t n = std::min(room, node.content.size());
@@ -197,6 +186,10 @@ ssize_t give_link(const Node& node, char* out, std::size_t room) {
 }
 
 }  // namespace
+
+void fill(const Node& node, struct stat* st) { fill_any(node, st); }
+void fill(const Node& node, struct stat64* st) { fill_any(node, st); }
+
 }  // namespace npu::preload
 
 using namespace npu::preload;
@@ -229,6 +222,7 @@ DEFINE_OPEN(open64)
     const mode_t mode = mode_of(flags, list);                                 \
     va_end(list);                                                             \
     if (const auto node = node_at(dir, path)) return open_node(*node, flags); \
+    if (missing(dir, path)) return -1;                                        \
     return NEXT(name)(dir, path, flags, mode);                                \
   }
 DEFINE_OPENAT(openat)
@@ -251,42 +245,6 @@ EXPORT int __openat64_2(int dir, const char* path, int flags) { return openat64(
   }
 DEFINE_FOPEN(fopen)
 DEFINE_FOPEN(fopen64)
-
-// close -----------------------------------------------------------------------------------------
-
-EXPORT int close(int fd) {
-  const bool was_ours = is_device(fd);
-  const int result = NEXT(close)(fd);
-  if (was_ours) descriptors_changed();
-  return result;
-}
-EXPORT int dup2(int from, int to) {
-  const bool was_ours = from != to && is_device(to);
-  const int result = NEXT(dup2)(from, to);
-  if (was_ours) descriptors_changed();
-  return result;
-}
-EXPORT int dup3(int from, int to, int flags) noexcept {
-  const bool was_ours = is_device(to);
-  const int result = NEXT(dup3)(from, to, flags);
-  if (was_ours) descriptors_changed();
-  return result;
-}
-EXPORT int fclose(FILE* file) {
-  const bool was_ours = file != nullptr && is_device(fileno(file));
-  const int result = NEXT(fclose)(file);
-  if (was_ours) descriptors_changed();
-  return result;
-}
-EXPORT int close_range(unsigned first, unsigned last, int flags) noexcept {
-  const int result = NEXT(close_range)(first, last, flags);
-  descriptors_changed();
-  return result;
-}
-EXPORT void closefrom(int low) noexcept {
-  NEXT(closefrom)(low);
-  descriptors_changed();
-}
 
 // stat ------------------------------------------------------------------------------------------
 
@@ -315,6 +273,7 @@ DEFINE_FSTAT(fstat64, stat64)
       fill(*node, st);                                                              \
       return 0;                                                                     \
     }                                                                               \
+    if (missing(dir, path)) return -1;                                              \
     const int result = NEXT(name)(dir, path, st, flags);                            \
     const bool empty = means_itself(path, flags);                                   \
     return empty ? as_device(dir, result, st) : result;                             \
@@ -322,9 +281,33 @@ DEFINE_FSTAT(fstat64, stat64)
 DEFINE_FSTATAT(fstatat, stat)
 DEFINE_FSTATAT(fstatat64, stat64)
 
+// What programs call that were linked before glibc 2.33.
+#define DEFINE_XSTAT(name, type, follow)                                                \
+  EXPORT int name(int version, const char* path, struct type* st) {                     \
+    using Next = int(int, const char*, struct type*);                                   \
+    static auto* const next = next_definition<Next>(#name);                             \
+    const auto node = node_at(AT_FDCWD, path, follow);                                  \
+    if (!node) return next != nullptr ? next(version, path, st) : (errno = ENOSYS, -1); \
+    fill(*node, st);                                                                    \
+    return 0;                                                                           \
+  }
+DEFINE_XSTAT(__xstat, stat, true)
+DEFINE_XSTAT(__xstat64, stat64, true)
+DEFINE_XSTAT(__lxstat, stat, false)
+DEFINE_XSTAT(__lxstat64, stat64, false)
+EXPORT int __fxstat(int, int fd, struct stat* st) { return fstat(fd, st); }
+EXPORT int __fxstat64(int, int fd, struct stat64* st) { return fstat64(fd, st); }
+EXPORT int __fxstatat(int, int dir, const char* path, struct stat* st, int flags) {
+  return fstatat(dir, path, st, flags);
+}
+EXPORT int __fxstatat64(int, int dir, const char* path, struct stat64* st, int flags) {
+  return fstatat64(dir, path, st, flags);
+}
+
 EXPORT int statx(int dir, const char* path, int flags, unsigned mask, struct statx* out) noexcept {
   const auto node = node_at(dir, path, (flags & AT_SYMLINK_NOFOLLOW) == 0);
   if (!node) {
+    if (missing(dir, path)) return -1;
     const int result = NEXT(statx)(dir, path, flags, mask, out);
     const bool empty = means_itself(path, flags);
     const auto number = empty ? device_number(dir) : std::nullopt;
@@ -353,7 +336,7 @@ EXPORT int statx(int dir, const char* path, int flags, unsigned mask, struct sta
 
 EXPORT int faccessat(int dir, const char* path, int mode, int flags) noexcept {
   const auto node = node_at(dir, path);
-  if (!node) return NEXT(faccessat)(dir, path, mode, flags);
+  if (!node) return missing(dir, path) ? -1 : NEXT(faccessat)(dir, path, mode, flags);
   if ((mode & X_OK) != 0 && node->kind != NodeKind::directory) return errno = EACCES, -1;
   if ((mode & W_OK) != 0 && node->kind != NodeKind::device) return errno = EACCES, -1;
   return 0;
@@ -363,65 +346,25 @@ EXPORT int access(const char* path, int mode) noexcept {
   return faccessat(AT_FDCWD, path, mode, 0);
 }
 
-// directories, links ----------------------------------------------------------------------------
-
-EXPORT DIR* fdopendir(int fd) {
-  const auto node = directory_of(fd);
-  if (!node) return NEXT(fdopendir)(fd);
-  auto* dir = new Directory{list_directory(*node), fd, 0, {}, {}};
-  const std::lock_guard lock(directories_mutex);
-  directories().insert(dir);
-  return reinterpret_cast<DIR*>(dir);
-}
-EXPORT DIR* opendir(const char* path) {
-  const auto node = node_at(AT_FDCWD, path);
-  if (!node) return NEXT(opendir)(path);
-  if (node->kind != NodeKind::directory) return errno = ENOTDIR, nullptr;
-  const int fd = open_directory(*node, O_RDONLY | O_CLOEXEC);
-  return fd < 0 ? nullptr : fdopendir(fd);
-}
-EXPORT dirent* readdir(DIR* dir) {
-  Directory* mine = ours(dir);
-  return mine != nullptr ? next_entry(*mine, mine->entry) : NEXT(readdir)(dir);
-}
-EXPORT dirent64* readdir64(DIR* dir) {
-  Directory* mine = ours(dir);
-  return mine != nullptr ? next_entry(*mine, mine->entry64) : NEXT(readdir64)(dir);
-}
-EXPORT void rewinddir(DIR* dir) noexcept {
-  if (Directory* mine = ours(dir))
-    mine->next = 0;
-  else
-    NEXT(rewinddir)(dir);
-}
-EXPORT int dirfd(DIR* dir) noexcept {
-  if (const Directory* mine = ours(dir)) return mine->fd;
-  return NEXT(dirfd)(dir);
-}
-EXPORT int closedir(DIR* dir) {
-  Directory* mine = ours(dir);
-  if (mine == nullptr) return NEXT(closedir)(dir);
-  {
-    const std::lock_guard lock(directories_mutex);
-    directories().erase(dir);
-  }
-  if (const auto id = id_of(mine->fd)) {
-    const std::lock_guard lock(open_directories_mutex);
-    open_directories().erase(*id);
-  }
-  syscall(SYS_close, mine->fd);
-  delete mine;
-  return 0;
-}
-
 EXPORT ssize_t readlink(const char* path, char* out, size_t room) noexcept {
   const auto node = node_at(AT_FDCWD, path, false);
   return node ? give_link(*node, out, room) : NEXT(readlink)(path, out, room);
 }
 EXPORT ssize_t readlinkat(int dir, const char* path, char* out, size_t room) noexcept {
   const auto node = node_at(dir, path, false);
-  return node ? give_link(*node, out, room) : NEXT(readlinkat)(dir, path, out, room);
+  if (node) return give_link(*node, out, room);
+  return missing(dir, path) ? -1 : NEXT(readlinkat)(dir, path, out, room);
 }
+EXPORT ssize_t __readlink_chk(const char* path, char* out, size_t room, size_t size) noexcept {
+  if (room > size) std::abort();
+  return readlink(path, out, room);
+}
+EXPORT ssize_t __readlinkat_chk(int dir, const char* path, char* out, size_t room,
+                                size_t size) noexcept {
+  if (room > size) std::abort();
+  return readlinkat(dir, path, out, room);
+}
+EXPORT char* canonicalize_file_name(const char* path) noexcept { return realpath(path, nullptr); }
 EXPORT char* realpath(const char* path, char* out) noexcept {
   const auto node = node_at(AT_FDCWD, path);
   if (!node) return NEXT(realpath)(path, out);
@@ -431,36 +374,4 @@ EXPORT char* realpath(const char* path, char* out) noexcept {
 EXPORT char* __realpath_chk(const char* path, char* out, size_t room) noexcept {
   if (room < PATH_MAX) std::abort();
   return realpath(path, out);
-}
-
-// the device ------------------------------------------------------------------------------------
-
-EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
-  va_list list;
-  va_start(list, request);
-  void* argument = va_arg(list, void*);
-  va_end(list);
-  if (is_device(fd)) return device_ioctl(fd, request, argument);
-  return NEXT(ioctl)(fd, request, argument);
-}
-
-#define DEFINE_MMAP(name)                                                                         \
-  EXPORT void* name(void* at, size_t bytes, int prot, int flags, int fd, off_t offset) noexcept { \
-    const bool device = fd >= 0 && (flags & MAP_ANONYMOUS) == 0 && is_device(fd);                 \
-    MapTarget target{fd, static_cast<std::uint64_t>(offset)};                                     \
-    if (device) {                                                                                 \
-      if (const int error = check_mapping(fd, bytes, flags, offset, target))                      \
-        return errno = error, MAP_FAILED;                                                         \
-    }                                                                                             \
-    void* address =                                                                               \
-        NEXT(name)(at, bytes, prot, flags, target.fd, static_cast<off_t>(target.offset));         \
-    if (device && address != MAP_FAILED) mapped(fd, address, bytes, offset);                      \
-    return address;                                                                               \
-  }
-DEFINE_MMAP(mmap)
-DEFINE_MMAP(mmap64)
-EXPORT int munmap(void* address, size_t bytes) noexcept {
-  const int result = NEXT(munmap)(address, bytes);
-  if (result == 0) unmapped(address, bytes);
-  return result;
 }
