@@ -2,6 +2,8 @@
 // Order and values of what is off: compute.md 2.3, 2.6 [mtx512 npu_matmul.c, mesa rkt_regcmd.c].
 #include "microkernels/dpu_setup.hpp"
 
+#include <span>
+
 namespace npu::kernels {
 namespace {
 
@@ -14,6 +16,13 @@ void address_or_zero(TaskEmitter& e, const R& reg, const std::optional<Place>& p
     e.address(reg, *place);
   else
     e.write(reg);
+}
+
+// The address advances by itself.
+void emit_table(TaskEmitter& e, bool lo, std::span<const std::int16_t> entries) {
+  e.write(dpu::LUT_ACCESS_CFG{.lut_access_type = true, .lut_table_id = lo});
+  for (const std::int16_t entry : entries)
+    e.write(dpu::LUT_ACCESS_DATA{.lut_access_data = static_cast<std::uint16_t>(entry)});
 }
 
 void emit_rdma(TaskEmitter& e, const DpuSetup& s, const OutputGeometry& o) {
@@ -103,10 +112,15 @@ void emit_dpu(TaskEmitter& e, const DpuSetup& s, const OutputGeometry& o) {
           s.out_scale, s.out_shift);
   e.write(dpu::EW_OP_VALUE_0{}, dpu::EW_OP_VALUE_1{}, dpu::EW_OP_VALUE_2{}, dpu::EW_OP_VALUE_3{},
           dpu::EW_OP_VALUE_4{}, dpu::EW_OP_VALUE_5{}, dpu::EW_OP_VALUE_6{}, dpu::EW_OP_VALUE_7{},
-          dpu::SURFACE_ADD{.surf_add = o.surface_add}, dpu::UNDOC_40C4{}, dpu::LUT_ACCESS_CFG{},
-          dpu::LUT_ACCESS_DATA{}, s.lut, s.lut_info, s.lut_le_start, s.lut_le_end, s.lut_lo_start,
-          s.lut_lo_end, s.lut_le_slope_scale, s.lut_le_slope_shift, s.lut_lo_slope_scale,
-          s.lut_lo_slope_shift);
+          dpu::SURFACE_ADD{.surf_add = o.surface_add}, dpu::UNDOC_40C4{});
+  if (s.tables) {
+    emit_table(e, false, s.tables->le);
+    emit_table(e, true, s.tables->lo);
+  } else {
+    e.write(dpu::LUT_ACCESS_CFG{}, dpu::LUT_ACCESS_DATA{});
+  }
+  e.write(s.lut, s.lut_info, s.lut_le_start, s.lut_le_end, s.lut_lo_start, s.lut_lo_end,
+          s.lut_le_slope_scale, s.lut_le_slope_shift, s.lut_lo_slope_scale, s.lut_lo_slope_shift);
   emit_rdma(e, s, o);
 }
 

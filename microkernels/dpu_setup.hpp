@@ -4,7 +4,9 @@
 // without the MAC array.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "microkernels/requant.hpp"
@@ -12,6 +14,11 @@
 #include "regdb/registers.hpp"
 
 namespace npu::kernels {
+
+/// The two tables of the lookup: LE answers for the left half of the range, LO for the right one.
+struct LutTables {
+  std::array<std::int16_t, 513> le{}, lo{};
+};
 
 /// Registers of the stages BS, BN, EW (with its table) and OUT_CVT, and of the DMAs that feed them,
 /// in the order in which values pass them.
@@ -46,6 +53,7 @@ struct DpuSetup {
   std::uint32_t ew_surface = 0, ew_notch = 0, main_notch = 0;  ///< in atoms of 16 bytes
   std::uint32_t comb_use = 0;  ///< which of the two readers fetches what
 
+  std::shared_ptr<const LutTables> tables;  ///< null: none are loaded
   regdb::dpu::LUT_CFG lut;
   regdb::dpu::LUT_INFO lut_info;
   regdb::dpu::LUT_LE_START lut_le_start;
