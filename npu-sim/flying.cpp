@@ -253,6 +253,8 @@ void store_int(const FlyingConfig& c, std::uint8_t* at, std::int64_t v) {
   }
 }
 
+}  // namespace
+
 TaskRecord record_of(const FlyingConfig& c, const Quirks& quirks) {
   TaskRecord record;
   const std::uint32_t in_atom = 16 / c.element_bytes();
@@ -296,6 +298,8 @@ TaskRecord record_of(const FlyingConfig& c, const Quirks& quirks) {
                              "the multipliers of the last, partial surface are read as 0"});
   return record;
 }
+
+namespace {
 
 const std::uint8_t* plane_of(const AddressSpace& space, std::uint64_t address, std::size_t bytes,
                              const char* where) {

@@ -13,6 +13,9 @@
 
 namespace npu::sim {
 
+/// What a checked program reads, computes and writes.
+TaskRecord record_of(const FlyingConfig& config, const Quirks& quirks);
+
 /// `feed`: there is a PPU behind; `space` has to be a PortSpace then.
 /// Returns the work in elements, weighted. Throws TaskFault; in that case nothing has been written.
 std::uint64_t run_flying(const FlyingRegisters& registers, const Lut& lut,

@@ -375,6 +375,13 @@ TaskRecord record_of(const PoolConfig& c) {
 
 }  // namespace
 
+TaskRecord pooling_record(const PoolRegisters& registers, std::uint32_t dma_base,
+                          const Quirks& quirks, const PoolFeed* feed) {
+  const PoolConfig c = read_config(registers, dma_base, feed);
+  check_limits(c, quirks);
+  return record_of(c);
+}
+
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
                           std::uint32_t dma_base, std::uint64_t budget, const Quirks& quirks,
                           ThreadPool& pool, const TaskHook* hook, const PoolFeed* feed) {

@@ -21,6 +21,11 @@ struct PoolRegisters {
   std::uint32_t rdma(std::uint32_t offset) const { return rdma_file.get(rdma_group, offset); }
 };
 
+/// Reads and checks the registers without running anything: what the pool would read, compute and
+/// write. Of `feed` the surfaces may be missing. Throws TaskFault.
+TaskRecord pooling_record(const PoolRegisters& registers, std::uint32_t dma_base,
+                          const Quirks& quirks, const PoolFeed* feed = nullptr);
+
 /// Max, min and average pooling, of what `feed` says or else of what PPU_RDMA reads; returns the
 /// work in window elements. Throws TaskFault; in that case nothing has been written.
 std::uint64_t run_pooling(const PoolRegisters& registers, const AddressSpace& space,
