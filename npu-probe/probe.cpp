@@ -36,6 +36,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_run(app, io);
   add_replay(app, io);
   add_sim_run(app);
+  add_capture(app, io);
   add_decode(app, io);
   add_encode(app, io);
   add_timing_report(app, io);

@@ -7,17 +7,15 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 
+#include "npu-probe/preload_libraries.hpp"
 #include "npu-probe/probe.hpp"
 #include "npu-sim/injection.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> program;
@@ -26,27 +24,9 @@ struct Options {
   bool quiet = false;
 };
 
-// Beside the tool in a build tree (bin, lib) and where it is installed.
-std::string find_library() {
-  constexpr const char* name = "librocket-sim.so";
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const fs::path prefix = self.parent_path().parent_path();
-  for (const fs::path& dir : {prefix / "lib", prefix / NPU_INSTALL_LIBDIR, prefix / "lib64"})
-    if (fs::exists(dir / name, error)) return dir / name;
-  throw Error(ErrorCode::bad_file,
-              fmt::format("{} is not in {}/lib; say where with --library", name, prefix.string()));
-}
-
 void sim_run(const Options& o) {
   sim::parse_injections(o.inject);  // told here rather than by the library
-  const std::string library = o.library.empty() ? find_library() : o.library;
-  if (std::error_code error; !fs::is_regular_file(library, error))
-    throw Error(ErrorCode::bad_file, fmt::format("{}: no such file", library));
-  const char* before = std::getenv("LD_PRELOAD");
-  const std::string preload = fs::absolute(library).string() +
-                              (before != nullptr && *before != 0 ? fmt::format(":{}", before) : "");
-  setenv("LD_PRELOAD", preload.c_str(), 1);
+  add_to_ld_preload(preload_library("librocket-sim.so", o.library));
   setenv("NPU_SIM_CORES", std::to_string(o.cores).c_str(), 1);
   if (!o.inject.empty()) setenv("NPU_SIM_INJECT", o.inject.c_str(), 1);
   if (!o.driver.empty()) setenv("NPU_SIM_DRIVER", o.driver.c_str(), 1);
