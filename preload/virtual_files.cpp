@@ -10,8 +10,8 @@
 namespace npu::preload {
 namespace {
 
-#define NPU_UEVENT(driver, compatible)                                                     \
-  "DRIVER=" driver "\nOF_NAME=npu\nOF_FULLNAME=/npu@fdab0000\nOF_COMPATIBLE_0=" compatible \
+#define NPU_UEVENT(driver, address, compatible)                                               \
+  "DRIVER=" driver "\nOF_NAME=npu\nOF_FULLNAME=/npu@" address "\nOF_COMPATIBLE_0=" compatible \
   "\nOF_COMPATIBLE_N=1\nMODALIAS=of:NnpuT(null)C" compatible "\n"
 
 struct Entry {
@@ -21,29 +21,54 @@ struct Entry {
   unsigned minor = 0;
 };
 
-#define NPU_PLATFORM "/sys/devices/platform/fdab0000.npu"
+// The node belongs to a platform device "rknn" that the driver makes for itself, and that none is
+// bound to; bound are the cores [rocket_drv.c; a board's log: "Initialized rocket 0.0.0 for rknn"].
+#define RKNN_PLATFORM "/sys/devices/platform/rknn"
 constexpr Entry kRocketNodes[] = {
     {NodeKind::directory, "/dev/accel", {}},
     {NodeKind::device, "/dev/accel/accel0", {}},
     {NodeKind::directory, "/sys/class/accel", {}},
-    {NodeKind::link, "/sys/class/accel/accel0", NPU_PLATFORM "/accel/accel0"},
-    {NodeKind::link, "/sys/dev/char/261:0", NPU_PLATFORM "/accel/accel0"},
-    {NodeKind::directory, "/sys/bus/platform/drivers/rocket", {}},
-    {NodeKind::link, "/sys/bus/platform/drivers/rocket/fdab0000.npu", NPU_PLATFORM},
-    {NodeKind::link, "/sys/bus/platform/devices/fdab0000.npu", NPU_PLATFORM},
-    {NodeKind::directory, NPU_PLATFORM, {}},
-    {NodeKind::text, NPU_PLATFORM "/uevent", NPU_UEVENT("rocket", "rockchip,rk3588-rknn-core")},
-    {NodeKind::link, NPU_PLATFORM "/driver", "/sys/bus/platform/drivers/rocket"},
-    {NodeKind::link, NPU_PLATFORM "/subsystem", "/sys/bus/platform"},
-    {NodeKind::directory, NPU_PLATFORM "/accel", {}},
-    {NodeKind::directory, NPU_PLATFORM "/accel/accel0", {}},
-    {NodeKind::text, NPU_PLATFORM "/accel/accel0/dev", "261:0\n"},
-    {NodeKind::text, NPU_PLATFORM "/accel/accel0/uevent",
+    {NodeKind::link, "/sys/class/accel/accel0", RKNN_PLATFORM "/accel/accel0"},
+    {NodeKind::link, "/sys/dev/char/261:0", RKNN_PLATFORM "/accel/accel0"},
+    {NodeKind::link, "/sys/bus/platform/devices/rknn", RKNN_PLATFORM},
+    {NodeKind::directory, RKNN_PLATFORM, {}},
+    {NodeKind::text, RKNN_PLATFORM "/uevent", "MODALIAS=platform:rknn\n"},
+    {NodeKind::text, RKNN_PLATFORM "/modalias", "platform:rknn\n"},
+    {NodeKind::link, RKNN_PLATFORM "/subsystem", "/sys/bus/platform"},
+    {NodeKind::directory, RKNN_PLATFORM "/accel", {}},
+    {NodeKind::directory, RKNN_PLATFORM "/accel/accel0", {}},
+    {NodeKind::text, RKNN_PLATFORM "/accel/accel0/dev", "261:0\n"},
+    {NodeKind::text, RKNN_PLATFORM "/accel/accel0/uevent",
      "MAJOR=261\nMINOR=0\nDEVNAME=accel/accel0\nDEVTYPE=accel_minor\n"},
-    {NodeKind::link, NPU_PLATFORM "/accel/accel0/device", NPU_PLATFORM},
-    {NodeKind::link, NPU_PLATFORM "/accel/accel0/subsystem", "/sys/class/accel"},
+    {NodeKind::link, RKNN_PLATFORM "/accel/accel0/device", RKNN_PLATFORM},
+    {NodeKind::link, RKNN_PLATFORM "/accel/accel0/subsystem", "/sys/class/accel"},
+    {NodeKind::directory, "/sys/bus/platform/drivers/rocket", {}},
 };
 
+#define DEVICE_TREE "/sys/firmware/devicetree/base"
+#define CORE_COMPATIBLE "rockchip,rk3588-rknn-core"
+#define CORE_NODES(address, platform)                                                       \
+  {NodeKind::link, "/sys/bus/platform/drivers/rocket/" address ".npu", platform},           \
+      {NodeKind::link, "/sys/bus/platform/devices/" address ".npu", platform},              \
+      {NodeKind::directory, platform, {}},                                                  \
+      {NodeKind::text, platform "/uevent", NPU_UEVENT("rocket", address, CORE_COMPATIBLE)}, \
+      {NodeKind::link, platform "/driver", "/sys/bus/platform/drivers/rocket"},             \
+      {NodeKind::link, platform "/subsystem", "/sys/bus/platform"},                         \
+      {NodeKind::directory, platform "/power", {}},                                         \
+      {NodeKind::text, platform "/power/control", "auto\n"},                                \
+      {NodeKind::link, platform "/of_node", DEVICE_TREE "/npu@" address},                   \
+      {NodeKind::directory, DEVICE_TREE "/npu@" address, {}}, {                             \
+    NodeKind::text, DEVICE_TREE "/npu@" address "/compatible",                              \
+        std::string_view(CORE_COMPATIBLE, sizeof CORE_COMPATIBLE)                           \
+  } /* with its NUL */
+constexpr Entry kRocketCores[] = {
+    CORE_NODES("fdab0000", "/sys/devices/platform/fdab0000.npu"),
+    CORE_NODES("fdac0000", "/sys/devices/platform/fdac0000.npu"),
+    CORE_NODES("fdad0000", "/sys/devices/platform/fdad0000.npu"),
+};
+constexpr std::size_t kMostCores = 3, kNodesOfCore = std::size(kRocketCores) / kMostCores;
+
+#define NPU_PLATFORM "/sys/devices/platform/fdab0000.npu"
 // A vendor board's card0 is its display: card1 and renderD129 are what programs open [mtx512,
 // allbilly, wtwver]. card0 is the host's own, if it has one.
 constexpr Entry kRknpuNodes[] = {
@@ -63,7 +88,8 @@ constexpr Entry kRknpuNodes[] = {
     {NodeKind::link, "/sys/bus/platform/drivers/RKNPU/fdab0000.npu", NPU_PLATFORM},
     {NodeKind::link, "/sys/bus/platform/devices/fdab0000.npu", NPU_PLATFORM},
     {NodeKind::directory, NPU_PLATFORM, {}},
-    {NodeKind::text, NPU_PLATFORM "/uevent", NPU_UEVENT("RKNPU", "rockchip,rk3588-rknpu")},
+    {NodeKind::text, NPU_PLATFORM "/uevent",
+     NPU_UEVENT("RKNPU", "fdab0000", "rockchip,rk3588-rknpu")},
     {NodeKind::link, NPU_PLATFORM "/driver", "/sys/bus/platform/drivers/RKNPU"},
     {NodeKind::link, NPU_PLATFORM "/subsystem", "/sys/bus/platform"},
     {NodeKind::directory, NPU_PLATFORM "/drm", {}},
@@ -87,8 +113,11 @@ constexpr Entry kRknpuNodes[] = {
 const std::vector<Entry>& nodes() {
   static const auto* const all = [] {
     auto* list = new std::vector<Entry>;
-    if (settings().rocket)
+    if (settings().rocket) {
       list->insert(list->end(), std::begin(kRocketNodes), std::end(kRocketNodes));
+      const auto cores = std::min<std::size_t>(settings().cores, kMostCores);
+      list->insert(list->end(), kRocketCores, kRocketCores + cores * kNodesOfCore);
+    }
     if (settings().rknpu)
       for (const Entry& entry : kRknpuNodes)
         if (std::none_of(list->begin(), list->end(),

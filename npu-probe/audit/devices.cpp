@@ -115,7 +115,8 @@ std::string ask_driver(const std::string& path) {
   return answer;
 }
 
-/// "DRIVER=rocket" of the device behind sys/class/accel/accelN.
+/// The driver of the device behind sys/class/accel/accelN. Rocket's node belongs to a device
+/// "rknn" that it makes for itself and binds no driver to [rocket_drv.c, rocket_register].
 std::string sysfs_driver(const Tree& tree, const std::string& name, std::string& source) {
   const auto dir = "/sys/class/accel/" + name + "/device";
   if (const auto link = tree.link_target(dir + "/driver")) {
@@ -127,6 +128,9 @@ std::string sysfs_driver(const Tree& tree, const std::string& name, std::string&
     if (line.starts_with("DRIVER=")) {
       source = dir + "/uevent";
       return std::string(line.substr(7));
+    } else if (line == "MODALIAS=platform:rknn") {
+      source = dir + "/uevent";
+      return "rocket";
     }
   return {};
 }

@@ -55,22 +55,52 @@ TEST(Node, IsACharacterDeviceOfTheAccelClass) {
   EXPECT_EQ(errno, ENOENT);
 }
 
-TEST(Node, DirectoriesAndLinksLeadToIt) {
-  DIR* dir = opendir("/sys/class/accel");
-  ASSERT_NE(dir, nullptr);
+std::string names_in(const char* path) {
+  DIR* dir = opendir(path);
+  if (dir == nullptr) return "no such directory";
   std::string names;
   while (const dirent* entry = readdir(dir)) names += std::string(entry->d_name) + " ";
   closedir(dir);
-  EXPECT_EQ(names, ". .. accel0 ");
-  char path[PATH_MAX];
-  ASSERT_NE(realpath("/sys/class/accel/accel0/device/driver", path), nullptr);
-  EXPECT_STREQ(path, "/sys/bus/platform/drivers/rocket");
-  FILE* file = fopen("/sys/dev/char/261:0/dev", "r");
-  ASSERT_NE(file, nullptr);
-  char line[32] = {};
-  EXPECT_NE(fgets(line, sizeof line, file), nullptr);
+  return names;
+}
+
+std::string text_of(const std::string& path) {
+  FILE* file = fopen(path.c_str(), "r");
+  if (file == nullptr) return "no such file";
+  char text[256];
+  const std::size_t bytes = fread(text, 1, sizeof text, file);
   fclose(file);
-  EXPECT_STREQ(line, "261:0\n");
+  return {text, bytes};
+}
+
+TEST(Node, DirectoriesAndLinksLeadToIt) {
+  EXPECT_EQ(names_in("/sys/class/accel"), ". .. accel0 ");
+  EXPECT_EQ(text_of("/sys/dev/char/261:0/dev"), "261:0\n");
+  // A device of the driver's own making, with no driver bound to it [rocket_drv.c].
+  char path[PATH_MAX];
+  ASSERT_NE(realpath("/sys/class/accel/accel0/device", path), nullptr);
+  EXPECT_STREQ(path, "/sys/devices/platform/rknn");
+  EXPECT_EQ(text_of("/sys/class/accel/accel0/device/uevent"), "MODALIAS=platform:rknn\n");
+  struct stat st {};
+  EXPECT_EQ(stat("/sys/class/accel/accel0/device/driver", &st), -1);
+}
+
+// What rocket-userspace counts its cores by, and reads the chip from [rocket_sysfs, HW].
+TEST(Node, EachCoreIsAPlatformDeviceOfTheDriver) {
+  EXPECT_EQ(names_in("/sys/bus/platform/drivers/rocket"),
+            ". .. fdab0000.npu fdac0000.npu fdad0000.npu ");
+  for (const std::string address : {"fdab0000", "fdac0000", "fdad0000"}) {
+    const std::string core = "/sys/bus/platform/drivers/rocket/" + address + ".npu";
+    struct stat st {};
+    ASSERT_EQ(stat((core + "/power").c_str(), &st), 0) << address;
+    EXPECT_TRUE(S_ISDIR(st.st_mode));
+    EXPECT_EQ(text_of(core + "/of_node/compatible"),
+              std::string("rockchip,rk3588-rknn-core", 26));  // a list: each string with its NUL
+    EXPECT_NE(text_of(core + "/uevent").find("OF_FULLNAME=/npu@" + address), std::string::npos);
+    char path[PATH_MAX];
+    ASSERT_NE(realpath((core + "/driver").c_str(), path), nullptr);
+    EXPECT_STREQ(path, "/sys/bus/platform/drivers/rocket");
+  }
 }
 
 TEST(Ioctl, VersionTellsNamesAndLengthsAsDrmDoes) {

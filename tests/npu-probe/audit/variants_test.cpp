@@ -144,6 +144,20 @@ TEST(AuditVariants, TheLateRegulatorCleanupIsATrapUnlessSomethingPreventsIt) {
   }
 }
 
+// The node's own device is one that rocket makes and binds no driver to.
+TEST(AuditVariants, TheNodesDriverIsToldFromItsDeviceWithoutALog) {
+  Copy tree("boltzmann-ready");
+  tree.remove("dmesg.txt");
+  auto report = tree.audit();
+  EXPECT_EQ(state(report, "drm-driver"), State::ok);
+  EXPECT_THAT(evidence(report, "drm-driver"),
+              HasSubstr("rocket (/sys/class/accel/accel0/device/uevent)"));
+  tree.put("sys/class/accel/accel0/device/uevent", "DRIVER=amdxdna\n");
+  report = tree.audit();
+  EXPECT_EQ(state(report, "drm-driver"), State::fail);
+  EXPECT_THAT(evidence(report, "drm-driver"), HasSubstr("amdxdna"));
+}
+
 TEST(AuditVariants, TheClockIsReadFromTheClockFrameworkFirst) {
   Copy tree("boltzmann-ready");
   tree.put("sys/kernel/debug/clk/scmi_clk_npu/clk_rate", "200000000\n");

@@ -199,7 +199,7 @@ def boltzmann_ready():
     t.put("sys/kernel/debug/clk/scmi_clk_npu/clk_rate", "600000000\n")
     t.put("sys/kernel/debug/clk/aclk_npu0/clk_rate", "148500000\n")
     t.put("sys/module/rocket/initstate", "live\n")
-    t.put("sys/class/accel/accel0/device/uevent", "DRIVER=rocket\nOF_NAME=npu\n")
+    t.put("sys/class/accel/accel0/device/uevent", "MODALIAS=platform:rknn\n")
     t.put("dev-nodes.txt", "/dev/accel/accel0 c 0660 root render 261:0\n"
                            "/dev/dri/renderD128 c 0660 root render 226:128\n"
                            "/dev/dri/renderD180 l 0777 root root 0:0 -> ../accel/accel0\n")
