@@ -345,6 +345,12 @@ EXPORT int access(const char* path, int mode) noexcept {
   if (!node_at(AT_FDCWD, path)) return NEXT(access)(path, mode);
   return faccessat(AT_FDCWD, path, mode, 0);
 }
+// access() with the effective user, by its two names.
+EXPORT int euidaccess(const char* path, int mode) noexcept {
+  if (!node_at(AT_FDCWD, path)) return NEXT(euidaccess)(path, mode);
+  return faccessat(AT_FDCWD, path, mode, AT_EACCESS);
+}
+EXPORT int eaccess(const char* path, int mode) noexcept { return euidaccess(path, mode); }
 
 EXPORT ssize_t readlink(const char* path, char* out, size_t room) noexcept {
   const auto node = node_at(AT_FDCWD, path, false);

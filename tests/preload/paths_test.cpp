@@ -66,7 +66,7 @@ TEST(Paths, DirectoriesOfTheSystemShowItToo) {
   EXPECT_EQ(has("/dev", "null"), 1);
   EXPECT_EQ(has("/sys/class", "accel"), 1);
   EXPECT_TRUE(fs::is_character_file("/dev/accel/accel0"));
-  EXPECT_EQ(fs::canonical("/sys/class/accel/accel0/device"), "/sys/devices/platform/fdab0000.npu");
+  EXPECT_EQ(fs::canonical("/sys/class/accel/accel0/device"), "/sys/devices/platform/rknn");
 }
 
 TEST(Paths, PositionsInADirectory) {
@@ -123,11 +123,20 @@ TEST(Paths, LinksByEveryName) {
   const ssize_t n = readlink("/sys/dev/char/261:0", path, sizeof path);
   ASSERT_GT(n, 0);
   EXPECT_EQ(std::string(path, static_cast<std::size_t>(n)),
-            "/sys/devices/platform/fdab0000.npu/accel/accel0");
-  char* canonical = canonicalize_file_name("/sys/dev/char/261:0/device/driver");
+            "/sys/devices/platform/rknn/accel/accel0");
+  char* canonical = canonicalize_file_name("/sys/bus/platform/devices/fdac0000.npu/driver");
   ASSERT_NE(canonical, nullptr);
   EXPECT_STREQ(canonical, "/sys/bus/platform/drivers/rocket");
   std::free(canonical);
+}
+
+TEST(Paths, TheEffectiveUserMayOpenTheNode) {
+  EXPECT_EQ(eaccess("/dev/accel/accel0", R_OK | W_OK), 0);
+  EXPECT_EQ(euidaccess("/dev/accel/accel0", F_OK), 0);
+  EXPECT_EQ(eaccess("/dev/accel/accel0", X_OK), -1);
+  EXPECT_EQ(errno, EACCES);
+  EXPECT_EQ(eaccess("/dev/accel/accel7", F_OK), -1);
+  EXPECT_EQ(errno, ENOENT);
 }
 
 TEST(Paths, TheSystemCallWrapper) {
