@@ -50,6 +50,9 @@ Table& table() {
 // not closed here.
 bool is_vfork_child(const Table& t) { return getpid() != t.process; }
 
+// Whether descriptors of this thread are to be looked at at all.
+bool elsewhere(const Table& t) { return recording_here() || is_vfork_child(t); }
+
 void before_fork() {
   Table& t = table();
   if (t.locked_for_fork) return;
@@ -130,7 +133,7 @@ void begin_stream(Table& t, const std::string& driver, const std::string& path) 
 
 void opened(int fd, const char* path) {
   Table& t = table();
-  if (fd < 0 || path == nullptr || !capturing() || is_vfork_child(t)) return;
+  if (fd < 0 || path == nullptr || !capturing() || elsewhere(t)) return;
   const int saved = errno;
   const std::string driver = npu_driver(fd, path);
   const auto id = driver.empty() ? std::nullopt : id_of(fd);
@@ -155,7 +158,7 @@ void opened(int fd, const char* path) {
 
 void duplicated(int fd, int copy) {
   Table& t = table();
-  if (copy < 0 || copy == fd || t.count == 0 || is_vfork_child(t)) return;
+  if (copy < 0 || copy == fd || t.count == 0 || elsewhere(t)) return;
   const int saved = errno;
   closed(static_cast<unsigned>(copy), static_cast<unsigned>(copy));
   {
@@ -169,7 +172,7 @@ void duplicated(int fd, int copy) {
 
 void closed(unsigned first, unsigned last) {
   Table& t = table();
-  if (t.count == 0 || is_vfork_child(t)) return;
+  if (t.count == 0 || elsewhere(t)) return;
   const int saved = errno;
   std::vector<std::shared_ptr<CapturedFile>> gone;
   {
@@ -185,7 +188,7 @@ void closed(unsigned first, unsigned last) {
 
 std::shared_ptr<CapturedFile> captured_file(int fd) {
   Table& t = table();
-  if (t.count == 0 || is_vfork_child(t)) return nullptr;
+  if (t.count == 0 || elsewhere(t)) return nullptr;
   std::vector<std::shared_ptr<CapturedFile>> gone;
   std::shared_ptr<CapturedFile> file;
   {

@@ -62,6 +62,10 @@ std::string command_line() {
   return words;
 }
 
+// The writer's own system calls may come back to us as close() or openat(): librocket-sim.so makes
+// those of syscall().
+thread_local bool inside = false;
+
 using TakeNote = int (*)(char*, std::size_t);
 TakeNote take_note() {
   static const auto f = reinterpret_cast<TakeNote>(dlsym(RTLD_DEFAULT, kTakeNoteSymbol));
@@ -77,12 +81,15 @@ void complain(const std::string& message) {
 
 bool capturing() { return session().on; }
 
+bool recording_here() { return inside; }
+
 void record(const std::function<void(device::CaptureWriter&, std::uint32_t process)>& fill,
             bool later) {
   Session& s = session();
   if (!s.on) return;
   const int saved = errno;
   const std::lock_guard lock(s.mutex);
+  inside = true;
   try {
     if (!s.writer) s.writer.emplace(s.path);
     fill(*s.writer, static_cast<std::uint32_t>(getpid()));
@@ -91,6 +98,7 @@ void record(const std::function<void(device::CaptureWriter&, std::uint32_t proce
     if (s.on.exchange(false))
       complain(fmt::format("{}. The program goes on; what follows is not recorded.", error.what()));
   }
+  inside = false;
   errno = saved;
 }
 

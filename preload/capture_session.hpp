@@ -12,6 +12,9 @@ namespace npu::preload {
 /// NPU_CAPTURE names a file, and writing has not failed yet.
 bool capturing();
 
+/// This thread is inside of record(): what it opens and closes is the recorder's.
+bool recording_here();
+
 /// Calls `fill` with the writer, one thread at a time, and flushes it unless `later`. What goes
 /// wrong is said once on stderr; after that nothing is recorded, and the program goes on.
 void record(const std::function<void(device::CaptureWriter&, std::uint32_t process)>& fill,
