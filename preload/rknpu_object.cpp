@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <vector>
 
 #include "preload/raw_syscall.hpp"
 #include "preload/settings.hpp"
@@ -44,9 +43,19 @@ int hidden_descriptor(int fd) {
 }  // namespace
 
 RknpuObject::~RknpuObject() {
-  if (space) space->unmap(iova);
+  if (owner != nullptr) {
+    space->unmap(iova);
+    owner->forget(*this);
+  }
   pages.reset();
   if (fd >= 0) raw_syscall(SYS_close, fd);
+}
+
+// Not before the address is free again: a buffer of another thread may take it at once.
+void RknpuObjects::forget(const RknpuObject& object) {
+  const std::lock_guard lock(mutex_);
+  objects_.erase(object.address);
+  used_[object.domain].erase(object.iova);
 }
 
 sim::AddressSpace& RknpuObjects::space(int domain) {
@@ -65,20 +74,17 @@ std::shared_ptr<const sim::AddressSpace> RknpuObjects::domain(int id) {
 // [iommu_dma_alloc_iova, alloc_iova; mtx512's board shows buffers from 0xffff8000 on]. 0: none.
 std::uint32_t RknpuObjects::free_iova(int domain, std::size_t bytes) const {
   const std::uint64_t alignment = std::bit_ceil(std::uint64_t{bytes});
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> used;
-  for (const auto& [address, weak] : objects_)
-    if (const auto object = weak.lock(); object && object->domain == domain)
-      used.emplace_back(object->iova, object->bytes);
-  std::sort(used.rbegin(), used.rend());
   std::uint64_t end = sim::AddressSpace::kWindow;
   const auto fits = [&](std::uint64_t bottom) -> std::uint64_t {
     if (end < bytes) return 0;
     const std::uint64_t at = (end - bytes) / alignment * alignment;
     return at >= bottom ? at : 0;
   };
-  for (const auto& [first, size] : used) {
-    if (const auto at = fits(first + size)) return static_cast<std::uint32_t>(at);
-    end = first;
+  const auto& used = used_[domain];
+  for (auto it = used.rbegin(); it != used.rend(); ++it) {
+    if (const auto at = fits(it->first + std::uint64_t{it->second}))
+      return static_cast<std::uint32_t>(at);
+    end = it->first;
   }
   return static_cast<std::uint32_t>(fits(kPage));
 }
@@ -110,7 +116,6 @@ std::shared_ptr<RknpuObject> RknpuObjects::create(std::uint64_t bytes, std::uint
   object->bytes = size;
 
   const std::lock_guard lock(mutex_);
-  std::erase_if(objects_, [](const auto& entry) { return entry.second.expired(); });
   const std::uint32_t iova = free_iova(domain, size);
   if (iova == 0) return nullptr;
   try {
@@ -125,7 +130,9 @@ std::shared_ptr<RknpuObject> RknpuObjects::create(std::uint64_t bytes, std::uint
   object->offset = next_offset_;
   next_address_ += kObjectStep;
   next_offset_ += size;
-  objects_.emplace(object->address, object);
+  used_[domain].emplace(iova, size);
+  objects_.emplace(object->address, Entry{object, object->offset, object->id});
+  object->owner = this;
   error = 0;
   return object;
 }
@@ -133,20 +140,21 @@ std::shared_ptr<RknpuObject> RknpuObjects::create(std::uint64_t bytes, std::uint
 std::shared_ptr<RknpuObject> RknpuObjects::find(std::uint64_t address) const {
   const std::lock_guard lock(mutex_);
   const auto it = objects_.find(address);
-  return it == objects_.end() ? nullptr : it->second.lock();
+  return it == objects_.end() ? nullptr : it->second.object.lock();
 }
 
 std::shared_ptr<RknpuObject> RknpuObjects::find(const FileId& id) const {
   const std::lock_guard lock(mutex_);
-  for (const auto& [address, weak] : objects_)
-    if (auto object = weak.lock(); object && object->id == id) return object;
+  for (const auto& [address, entry] : objects_)
+    if (entry.id == id)
+      if (auto object = entry.object.lock()) return object;
   return nullptr;
 }
 
 std::shared_ptr<RknpuObject> RknpuObjects::at_offset(std::uint64_t offset) const {
   const std::lock_guard lock(mutex_);
-  for (const auto& [address, weak] : objects_)
-    if (auto object = weak.lock(); object && object->offset == offset) return object;
+  for (const auto& [address, entry] : objects_)
+    if (entry.offset == offset) return entry.object.lock();
   return nullptr;
 }
 
@@ -157,8 +165,8 @@ void RknpuObjects::after_fork_in_child() {
     new std::shared_ptr<sim::AddressSpace>(std::move(space));
     space.reset();
   }
-  for (const auto& [address, weak] : objects_) {
-    const auto object = weak.lock();
+  for (const auto& [address, entry] : objects_) {
+    const auto object = entry.object.lock();
     if (!object) continue;
     space(object->domain).map(object->iova, object->pages, object->bytes);
     new std::shared_ptr<sim::AddressSpace>(std::move(object->space));

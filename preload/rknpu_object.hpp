@@ -18,6 +18,8 @@ namespace npu::preload {
 /// Domains that MEM_CREATE and SUBMIT may name [rknpu_drv.h].
 inline constexpr int kRknpuDomains = 16;
 
+class RknpuObjects;
+
 /// Whole pages in a memfd of its own, so that a mapping, a dma-buf and what fork() hands on are
 /// the same memory. Lives as long as handles, mappings and jobs refer to it.
 struct RknpuObject {
@@ -31,6 +33,7 @@ struct RknpuObject {
   FileId id{};  ///< of fd
   std::shared_ptr<std::byte[]> pages;
   std::shared_ptr<sim::AddressSpace> space;
+  RknpuObjects* owner = nullptr;  ///< once it has its place
 
   RknpuObject() = default;
   RknpuObject(const RknpuObject&) = delete;
@@ -56,11 +59,19 @@ class RknpuObjects {
   void after_fork_in_child();
 
  private:
+  friend struct RknpuObject;
+  struct Entry {
+    std::weak_ptr<RknpuObject> object;
+    std::uint64_t offset;
+    FileId id;
+  };
+  void forget(const RknpuObject& object);
   std::uint32_t free_iova(int domain, std::size_t bytes) const;
   sim::AddressSpace& space(int domain);
 
   mutable std::mutex mutex_;
-  std::map<std::uint64_t, std::weak_ptr<RknpuObject>> objects_;  // by address
+  std::map<std::uint64_t, Entry> objects_;  // by address, until they are destroyed
+  std::map<std::uint32_t, std::size_t> used_[kRknpuDomains];  // IOVAs, likewise
   std::shared_ptr<sim::AddressSpace> spaces_[kRknpuDomains];
   std::uint64_t next_address_ = 0xffffff8102c00000;  // what slab addresses of arm64 look like
   std::uint64_t next_offset_ = 0x100000000;          // DRM_FILE_PAGE_OFFSET_START
