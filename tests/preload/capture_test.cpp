@@ -160,6 +160,33 @@ TEST_F(Recorded, AJobWithItsBuffersBeforeAndAfter) {
   }
 }
 
+TEST_F(Recorded, AFileThatIsCutAtAnyByteOrHasOneWrongBit) {
+  ASSERT_EQ(run("one-job"), 0) << messages();
+  std::ifstream in(path_, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  const auto file = std::as_bytes(std::span(text));
+  const std::size_t all = read_capture(file).events.size();
+  std::size_t last = 0;
+  for (std::size_t cut = 0; cut < file.size(); ++cut) {
+    if (cut < 16) {
+      EXPECT_THROW(read_capture(file.first(cut)), Error);
+      continue;
+    }
+    const Capture capture = read_capture(file.first(cut));
+    EXPECT_LT(capture.events.size(), all);
+    EXPECT_GE(capture.events.size(), last);
+    last = capture.events.size();
+    CaptureMemory memory;
+    for (const CaptureEvent& event : capture.events) memory.apply(event);
+  }
+  std::vector<std::byte> copy(file.begin(), file.end());
+  for (std::size_t bit = 0; bit < 8 * copy.size(); ++bit) {
+    copy[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+    EXPECT_THROW(read_capture(copy), Error) << bit;
+    copy[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+  }
+}
+
 TEST_F(Recorded, AJobWithoutOutputsThatWritesToABufferThatIsNotListed) {
   ASSERT_EQ(run("no-outputs"), 0) << messages();
   const Capture capture = read_capture(path_);
