@@ -309,9 +309,8 @@ EXPORT int statx(int dir, const char* path, int flags, unsigned mask, struct sta
   if (!node) {
     if (missing(dir, path)) return -1;
     const int result = NEXT(statx)(dir, path, flags, mask, out);
-    const bool empty = means_itself(path, flags);
-    const auto number = empty ? device_number(dir) : std::nullopt;
-    if (result == 0 && number) {
+    if (result != 0 || !means_itself(path, flags)) return result;
+    if (const auto number = device_number(dir)) {
       out->stx_mode = S_IFCHR | 0666;
       out->stx_rdev_major = major(*number);
       out->stx_rdev_minor = minor(*number);
