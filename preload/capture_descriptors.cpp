@@ -147,8 +147,10 @@ void opened(int fd, const char* path) {
     const std::lock_guard lock(t.mutex);
     begin_stream(t, driver, path);
     const std::uint32_t number = t.next++;
-    auto file =
-        driver == "rocket" ? make_rocket_file(path, number) : make_plain_file(driver, path, number);
+    const bool misc = std::string_view(path) == "/dev/rknpu";  // its ioctls are others
+    auto file = driver == "rocket" ? make_rocket_file(path, number)
+                : misc             ? make_plain_file(driver, path, number)
+                                   : make_rknpu_file(path, number);
     t.descriptors[fd] = {std::move(file), *id};
     t.count = static_cast<unsigned>(t.descriptors.size());
     record_event(device::CaptureOpen{number});

@@ -141,6 +141,12 @@ void CapturedFile::remove_buffer(std::uint32_t handle) {
   if (buffers_.erase(handle) != 0) record_event(device::CaptureDestroy{number_, handle}, true);
 }
 
+std::vector<std::uint32_t> CapturedFile::handles() const {
+  std::vector<std::uint32_t> all;
+  for (const auto& [handle, buffer] : buffers_) all.push_back(handle);
+  return all;
+}
+
 void CapturedFile::record_inherited() {
   record_event(device::CaptureOpen{number_}, true);
   submits_ = 0;

@@ -10,8 +10,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "npu-device/capture.hpp"
 
@@ -79,6 +79,8 @@ class CapturedFile {
                   std::uint64_t offset);
   void remove_buffer(std::uint32_t handle);
   bool has_buffer(std::uint32_t handle) const { return buffers_.contains(handle); }
+  const WatchedBuffer* buffer(std::uint32_t handle) const { return buffers_.at(handle).get(); }
+  std::vector<std::uint32_t> handles() const;
   std::uint64_t next_submit() { return submits_++; }
 
  private:
@@ -91,6 +93,8 @@ class CapturedFile {
 
 /// Of the driver rocket.
 std::shared_ptr<CapturedFile> make_rocket_file(std::string path, std::uint32_t number);
+/// Of the vendor's driver, a node in /dev/dri.
+std::shared_ptr<CapturedFile> make_rknpu_file(std::string path, std::uint32_t number);
 /// Of a driver whose ioctls are recorded, but not understood.
 std::shared_ptr<CapturedFile> make_plain_file(std::string driver, std::string path,
                                               std::uint32_t number);
