@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -153,19 +154,23 @@ int RknpuCapture::call_submit(int fd, unsigned long request, void* argument,
       waits && (submit.flags & RKNPU_JOB_NONBLOCK) != 0 && _IOC_SIZE(request) >= sizeof submit;
   if (changed) blocking.flags &= ~std::uint32_t{RKNPU_JOB_NONBLOCK};
   event.start_ns = monotonic_ns();
-  const int result = NEXT(ioctl)(fd, request, changed ? static_cast<void*>(&blocking) : argument);
+  int result = NEXT(ioctl)(fd, request, changed ? static_cast<void*>(&blocking) : argument);
   const int saved = errno;
   event.end_ns = monotonic_ns();
-  if (changed) {
-    blocking.flags = submit.flags;
-    copy_to_user(user, &blocking, sizeof blocking);
-  }
   if (result == 0) {
     event.outcome = waits ? Outcome::done : Outcome::unknown;
     if (!waits) event.note = "it has a fence, and may have run on";
   } else {
     event.outcome = saved == ETIMEDOUT ? Outcome::timed_out : Outcome::dropped;
     event.note = "SUBMIT failed: " + std::string(std::strerror(saved));
+  }
+  if (changed) {
+    // Who does not wait is told nothing of the end.
+    if (result != 0 && saved == ETIMEDOUT) result = 0;
+    blocking.flags = submit.flags;
+    blocking.task_counter = submit.task_counter;
+    blocking.hw_elapse_time = submit.hw_elapse_time;
+    copy_to_user(user, &blocking, sizeof blocking);
   }
   record(
       [&](device::CaptureWriter& writer, std::uint32_t process) { writer.end_job(process, event); },
