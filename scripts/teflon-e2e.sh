@@ -7,16 +7,19 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'USAGE'
-scripts/teflon-e2e.sh [--root DIR] [--preload LIB | --no-device] [--seed N] [--count N]
-                      [--mirror URL] [MODEL...]
+scripts/teflon-e2e.sh [--root DIR] [--preload LIB | --no-device] [--npu-probe TOOL | --no-capture]
+                      [--seed N] [--count N] [--mirror URL] [MODEL...]
 
 Fetches Debian sid's arm64 packages mesa-teflon-delegate and libtensorflow-lite-dev into a private
 folder (nothing is installed on this machine), builds a small TensorFlow Lite program for arm64, and
 runs quantised models with it under QEMU: on the CPU's reference kernels, and through Mesa's
-delegate on librocket-sim.so. Each step of a model must agree within 1.
+delegate on librocket-sim.so. Each step of a model must agree within 1. Each run is recorded
+(librocket-capture.so), and its replay on this machine must give every byte that the NPU wrote.
 
   --root DIR      where the packages go; reused if complete (default: build/teflon-root)
   --preload LIB   arm64 librocket-sim.so (default: the one of build/aarch64, built if needed)
+  --npu-probe TOOL  replays what was recorded (default: the one of build/release, built if needed)
+  --no-capture    no recording, no replay
   --no-device     without that library: everything up to the delegate, which must find no NPU
   --seed N        of the random models and inputs (default: 1)
   --count N       how many random models (default: 24; 0: only the recorded ones)
@@ -31,13 +34,15 @@ USAGE
 root=build/teflon-root
 preload=''
 device=yes
+capture=yes
+probe=''
 seed=1
 count=24
 mirror=''
 models=()
 while (($#)); do
     case $1 in
-        --root | --preload | --mirror | --seed | --count)
+        --root | --preload | --npu-probe | --mirror | --seed | --count)
             [[ -n ${2:-} ]] || { usage >&2 && exit 2; }
             ;;&
         --root) root=$2 && shift ;;
@@ -48,6 +53,8 @@ while (($#)); do
             [[ $1 == --seed ]] && seed=$2 || count=$2
             shift
             ;;
+        --npu-probe) probe=$2 && shift ;;
+        --no-capture) capture=no ;;
         --no-device) device=no ;;
         -h | --help) usage && exit 0 ;;
         -*) usage >&2 && exit 2 ;;
@@ -182,7 +189,8 @@ if [[ $device == yes ]]; then
     if [[ -z $preload ]]; then
         preload=build/aarch64/lib/librocket-sim.so
         say "building $preload"
-        if ! { cmake --preset aarch64 && cmake --build --preset aarch64 --target rocket-sim; } \
+        if ! { cmake --preset aarch64 &&
+            cmake --build --preset aarch64 --target rocket-sim rocket-capture; } \
             >"$root/preload.log" 2>&1; then
             tail -n 30 "$root/preload.log" >&2
             fail "could not build $preload: the end of $root/preload.log is above"
@@ -190,6 +198,23 @@ if [[ $device == yes ]]; then
     fi
     [[ -r $preload ]] || fail "there is no $preload; without --preload it is built here"
     preload=$(realpath "$preload")
+    recorder=$(dirname "$preload")/librocket-capture.so
+    session=$root/session.npucap
+    if [[ $capture == yes ]]; then
+        [[ -r $recorder ]] || fail "there is no $recorder beside the preload library"
+        if [[ -z $probe ]]; then
+            probe=build/release/bin/npu-probe
+            say "building $probe"
+            if ! { cmake --preset release && cmake --build --preset release --target npu-probe; } \
+                >"$root/probe.log" 2>&1; then
+                tail -n 30 "$root/probe.log" >&2
+                fail "could not build $probe: the end of $root/probe.log is above"
+            fi
+        fi
+        [[ -x $probe ]] || fail "there is no $probe"
+    fi
+else
+    capture=no
 fi
 
 if ((${#models[@]} == 0)); then
@@ -256,13 +281,30 @@ for model in "${models[@]}"; do
     name=$(basename "$model" .tflite)
     log=$root/logs/$name.log
     code=0
-    run_model "$preload" "$model" >"$log" 2>&1 || code=$?
+    libraries=$preload
+    if [[ $capture == yes ]]; then
+        libraries=$recorder:$preload
+        export NPU_CAPTURE=$session
+        rm -f "$session"
+    fi
+    run_model "$libraries" "$model" >"$log" 2>&1 || code=$?
     note=''
     if [[ $device == yes && $code == 134 ]]; then
         # See tests/teflon/keep_heap.c.
         note=' (Mesa aborted after its submit: heap; repeated without free)'
         code=0
-        run_model "$preload:$root/keep_heap.so" "$model" >"$log" 2>&1 || code=$?
+        rm -f "$session"
+        run_model "$libraries:$root/keep_heap.so" "$model" >"$log" 2>&1 || code=$?
+    fi
+    unset NPU_CAPTURE
+    if [[ $capture == yes && $code == 0 ]]; then
+        if "$probe" replay "$session" >"$root/replay.log" 2>&1; then
+            note+=", replay bit for bit"
+        else
+            code=1
+            echo "  FAIL the replay of $session differs" >>"$log"
+            tail -n 5 "$root/replay.log" >>"$log"
+        fi
     fi
     recorded=tests/vectors/mesa/$name
     # The recording's executor rounds the ties of CLIP_TRUNCATE in another way than our simulator:
