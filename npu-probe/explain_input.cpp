@@ -116,21 +116,6 @@ ExplainedJob of_captured(const device::CaptureJob& from, std::uint32_t process,
   return job;
 }
 
-ExplainedInput of_capture(const device::Capture& capture, const ExplainSetting& setting) {
-  ExplainedInput input{"capture", capture.truncated, {}};
-  device::CaptureMemory memory;
-  std::map<device::CaptureMemory::File, RegisterState> states;
-  for (const device::CaptureEvent& event : capture.events) {
-    memory.apply(event);
-    const auto* job = std::get_if<device::CaptureJob>(&event.what);
-    if (job == nullptr) continue;
-    RegisterState& state = states[{event.process, job->file}];
-    input.jobs.push_back(of_captured(*job, event.process, memory, state, setting));
-    input.jobs.back().index = input.jobs.size() - 1;
-  }
-  return input;
-}
-
 bool begins_as_capture(std::span<const std::byte> bytes) {
   constexpr std::string_view kMagic = "NPUCAP";
   return bytes.size() >= kMagic.size() && std::memcmp(bytes.data(), kMagic.data(), 6) == 0;
@@ -157,8 +142,23 @@ std::optional<bool> columns_of_same(const ExplainedJob& a, const ExplainedJob& b
 
 }  // namespace
 
+ExplainedInput explain_capture(const device::Capture& capture, const ExplainSetting& setting) {
+  ExplainedInput input{"capture", capture.truncated, {}};
+  device::CaptureMemory memory;
+  std::map<device::CaptureMemory::File, RegisterState> states;
+  for (const device::CaptureEvent& event : capture.events) {
+    memory.apply(event);
+    const auto* job = std::get_if<device::CaptureJob>(&event.what);
+    if (job == nullptr) continue;
+    RegisterState& state = states[{event.process, job->file}];
+    input.jobs.push_back(of_captured(*job, event.process, memory, state, setting));
+    input.jobs.back().index = input.jobs.size() - 1;
+  }
+  return input;
+}
+
 ExplainedInput explain_bytes(std::span<const std::byte> bytes, const ExplainSetting& setting) {
-  if (begins_as_capture(bytes)) return of_capture(device::read_capture(bytes), setting);
+  if (begins_as_capture(bytes)) return explain_capture(device::read_capture(bytes), setting);
   return of_words(regdb::parse_regcmd_bytes(bytes), setting);
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "npu-device/capture.hpp"
 #include "npu-probe/explain_group.hpp"
 
 namespace npu::probe {
@@ -42,6 +43,8 @@ struct ExplainedInput {
 /// for a capture or words on standard input. Throws bad_file.
 ExplainedInput explain_input(const std::string& file, std::istream& in,
                              const ExplainSetting& setting);
+/// A captured session; throws bad_file if it contradicts itself.
+ExplainedInput explain_capture(const device::Capture& capture, const ExplainSetting& setting);
 /// The same of bytes in memory.
 ExplainedInput explain_bytes(std::span<const std::byte> bytes, const ExplainSetting& setting);
 

@@ -39,6 +39,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_capture(app, io);
   add_decode(app, io);
   add_encode(app, io);
+  add_explain(app, io);
   add_timing_report(app, io);
   try {
     app.parse(argc, argv);
