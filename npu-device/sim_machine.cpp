@@ -112,6 +112,7 @@ void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<S
       job.number = ++entity->submitted;
       for (const auto& buffer : job.out) ++buffer->writers;
       ++entity->pending;
+      ++pending_;
       ++loads_[*entity->core];
       queues_[*entity->core].push_back(std::move(job));
     }
@@ -131,6 +132,7 @@ void SimMachine::retire(SimEntity& entity) {
     }
     for (const auto& buffer : it->out) --buffer->writers;
     --entity.pending;
+    --pending_;
     --loads_[*entity.core];
     dropped.push_back(std::move(*it));
     it = queue.erase(it);
@@ -150,6 +152,11 @@ std::optional<JobFault> SimMachine::wait(SimBuffer& buffer, Device::Clock::time_
                     true};
   }
   return std::exchange(buffer.fault, std::nullopt);
+}
+
+bool SimMachine::drain(Device::Clock::time_point deadline) {
+  std::unique_lock lock(mutex_);
+  return done_.wait_until(lock, deadline, [&] { return pending_ == 0; });
 }
 
 std::vector<std::string> SimMachine::take_notes(SimEntity& entity) {
@@ -209,6 +216,7 @@ void SimMachine::work(unsigned core) {
       ++stats_.jobs[core];
       --loads_[core];
       --job.entity->pending;
+      --pending_;
     }
     done_.notify_all();
   }

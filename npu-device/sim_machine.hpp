@@ -99,6 +99,9 @@ class SimMachine {
 
   std::vector<std::string> take_notes(SimEntity& entity);
 
+  /// Waits until no job is queued or runs; false if that takes longer.
+  bool drain(Device::Clock::time_point deadline);
+
   /// Registers of a core; waits for the job that runs on it.
   std::uint32_t read_register(unsigned core, std::uint32_t offset);
   void write_register(unsigned core, std::uint32_t offset, std::uint32_t value);
@@ -117,6 +120,7 @@ class SimMachine {
   std::condition_variable work_, done_;
   bool stopping_ = false;
   std::vector<std::deque<SimJob>> queues_;  // per core
+  std::size_t pending_ = 0;                 // queued and running jobs of all cores
   std::vector<unsigned> loads_;             // per core: queued and running jobs, entities
   SimStats stats_;
   std::vector<std::thread> threads_;

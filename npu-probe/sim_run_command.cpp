@@ -7,30 +7,45 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "npu-probe/preload_libraries.hpp"
 #include "npu-probe/probe.hpp"
+#include "npu-sim/calibration.hpp"
 #include "npu-sim/injection.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct Options {
   std::vector<std::string> program;
-  std::string library, inject, driver;
-  unsigned cores = 3;
-  bool quiet = false;
+  std::string library, inject, driver, calibration, trace;
+  unsigned cores = 0, clock_mhz = 0;  // 0: what the environment says, or the library's default
+  bool quiet = false, explain = false;
 };
 
 void sim_run(const Options& o) {
-  sim::parse_injections(o.inject);  // told here rather than by the library
+  // Told here rather than by the library.
+  sim::parse_injections(o.inject);
+  if (!o.calibration.empty()) sim::load_calibration(o.calibration);
   add_to_ld_preload(preload_library("librocket-sim.so", o.library));
-  setenv("NPU_SIM_CORES", std::to_string(o.cores).c_str(), 1);
-  if (!o.inject.empty()) setenv("NPU_SIM_INJECT", o.inject.c_str(), 1);
-  if (!o.driver.empty()) setenv("NPU_SIM_DRIVER", o.driver.c_str(), 1);
-  if (o.quiet) setenv("NPU_SIM_QUIET", "1", 1);
+  const auto set = [](const char* name, const std::string& value) {
+    if (!value.empty()) setenv(name, value.c_str(), 1);
+  };
+  set("NPU_SIM_STRICT", "1");
+  set("NPU_SIM_CORES", o.cores == 0 ? "" : std::to_string(o.cores));
+  set("NPU_SIM_INJECT", o.inject);
+  set("NPU_SIM_DRIVER", o.driver);
+  // The program may go elsewhere before it opens the node.
+  set("NPU_SIM_CALIBRATION", o.calibration.empty() ? "" : fs::absolute(o.calibration).string());
+  set("NPU_SIM_TRACE", o.trace.empty() ? "" : fs::absolute(o.trace).string());
+  set("NPU_SIM_CLOCK_MHZ", o.clock_mhz == 0 ? "" : std::to_string(o.clock_mhz));
+  if (o.explain) set("NPU_SIM_EXPLAIN", "1");
+  if (o.quiet) set("NPU_SIM_QUIET", "1");
   std::vector<char*> arguments;
   for (const std::string& word : o.program) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -51,6 +66,17 @@ void add_sim_run(CLI::App& app) {
                   "(vendor kernels, /dev/dri/card1), both")
       ->check(CLI::IsMember({"rocket", "rknpu", "both"}));
   sub->add_option("--inject", o->inject, "faults, as for run");
+  sub->add_option("--calibration", o->calibration, "constants of the timing model, as for run")
+      ->type_name("FILE.json");
+  sub->add_option("--trace", o->trace,
+                  "a Chrome/Perfetto trace (modelled times), written when the program ends; %p in "
+                  "the name becomes the process id")
+      ->type_name("FILE.json");
+  sub->add_option("--clock-mhz", o->clock_mhz, "NPU clock of the timing model, 600 if not given")
+      ->check(CLI::Range(1u, 4000u));
+  sub->add_flag(
+      "--explain", o->explain,
+      "when the program ends, name on stderr the silicon's quirks and faults that it hit");
   sub->add_option("--library", o->library, "librocket-sim.so, if it is not beside the tool");
   sub->add_flag("-q,--quiet", o->quiet, "nothing on stderr of what the kernel would have logged");
   sub->prefix_command();

@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "npu-device/sim_device.hpp"
-#include "npu-probe/trace_writer.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
@@ -36,27 +35,6 @@ std::vector<Group> group_tasks(const sim::Timeline& timeline) {
     groups[it->second].seconds += task.seconds;
   }
   return groups;
-}
-
-struct NamedQuirk {
-  sim::QuirkNote note;
-  std::size_t tasks = 0;
-};
-
-std::vector<NamedQuirk> name_quirks(const sim::Timeline& timeline) {
-  std::vector<NamedQuirk> quirks;
-  for (const sim::TimedTask& task : timeline.tasks)
-    for (const sim::QuirkNote& note : task.record.quirks) {
-      const auto same = std::find_if(quirks.begin(), quirks.end(), [&](const NamedQuirk& q) {
-        return q.note.quirk == note.quirk && q.note.where == note.where &&
-               q.note.effect == note.effect;
-      });
-      if (same == quirks.end())
-        quirks.push_back({note, 1});
-      else
-        ++same->tasks;
-    }
-  return quirks;
 }
 
 json cycles_json(const sim::TaskTime& t) {
@@ -97,11 +75,8 @@ Simulation::Simulation(SimulationOptions options) : options_(std::move(options))
   recorder_ = std::make_shared<sim::TimelineRecorder>();
   chip_options_.injections = sim::parse_injections(options_.inject);
   chip_options_.observer = recorder_;
-  if (options_.trace.empty()) return;
-  // Found out now, not after the work.
-  if (!std::ofstream(options_.trace, std::ios::app))
-    throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", options_.trace));
-  events_ = std::make_unique<json>(json::array());
+  if (!options_.trace.empty())
+    trace_.emplace(options_.trace, options_.clock_mhz * 1e6, calibration_.name);
 }
 
 std::unique_ptr<device::Device> Simulation::open(const std::string& device) {
@@ -150,8 +125,8 @@ void Simulation::report(const sim::Timeline& timeline, std::ostream& out) const 
     }
   }
   if (!options_.explain) return;
-  const std::vector<NamedQuirk> quirks = name_quirks(timeline);
-  for (const NamedQuirk& q : quirks)
+  const std::vector<sim::NamedQuirk> quirks = sim::name_quirks(timeline);
+  for (const sim::NamedQuirk& q : quirks)
     fmt::print(
         out, "quirk {} at {} ({} task{}): {}{}\n", q.note.quirk, q.note.where, q.tasks,
         q.tasks == 1 ? "" : "s", q.note.effect,
@@ -194,7 +169,7 @@ void Simulation::report(const sim::Timeline& timeline, json& object) const {
   }
   if (!options_.explain) return;
   json& quirks = object["quirks"] = json::array();
-  for (const NamedQuirk& q : name_quirks(timeline))
+  for (const sim::NamedQuirk& q : sim::name_quirks(timeline))
     quirks.push_back({{"quirk", q.note.quirk},
                       {"where", q.note.where},
                       {"effect", q.note.effect},
@@ -210,24 +185,11 @@ void Simulation::report(const sim::Timeline& timeline, json& object) const {
 }
 
 void Simulation::trace(const sim::Timeline& timeline, const std::string& label) {
-  if (!events_) return;
-  append_trace(timeline, label, trace_clock_us_, options_.clock_mhz * 1e6, *events_);
-  trace_clock_us_ += timeline.total * 1e6;
+  if (trace_) trace_->add(timeline, label);
 }
 
 void Simulation::save_trace() {
-  if (!events_) return;
-  const json file = {{"traceEvents", std::move(*events_)},
-                     {"displayTimeUnit", "ns"},
-                     {"otherData",
-                      {{"provenance", "modelled"},
-                       {"clock_mhz", options_.clock_mhz},
-                       {"calibration", calibration_.name}}}};
-  events_.reset();
-  std::ofstream out(options_.trace, std::ios::trunc);
-  out << file.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
-  out.flush();
-  if (!out) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", options_.trace));
+  if (trace_) trace_->save();
 }
 
 }  // namespace npu::probe

@@ -6,10 +6,12 @@
 #include <iosfwd>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "npu-device/device.hpp"
 #include "npu-sim/timeline.hpp"
+#include "npu-sim/trace_writer.hpp"
 
 namespace CLI {
 class App;
@@ -65,8 +67,7 @@ class Simulation {
   sim::CalibrationFile calibration_;
   std::shared_ptr<sim::TimelineRecorder> recorder_;
   sim::ChipOptions chip_options_;
-  std::unique_ptr<nlohmann::json> events_;
-  double trace_clock_us_ = 0;
+  std::optional<sim::TraceFile> trace_;
 };
 
 }  // namespace npu::probe

@@ -96,4 +96,20 @@ Timeline TimelineRecorder::take(const Calibration& calibration, double npu_hz,
   return out;
 }
 
+std::vector<NamedQuirk> name_quirks(const Timeline& timeline) {
+  std::vector<NamedQuirk> quirks;
+  for (const TimedTask& task : timeline.tasks)
+    for (const QuirkNote& note : task.record.quirks) {
+      const auto same = std::find_if(quirks.begin(), quirks.end(), [&](const NamedQuirk& q) {
+        return q.note.quirk == note.quirk && q.note.where == note.where &&
+               q.note.effect == note.effect;
+      });
+      if (same == quirks.end())
+        quirks.push_back({note, 1});
+      else
+        ++same->tasks;
+    }
+  return quirks;
+}
+
 }  // namespace npu::sim

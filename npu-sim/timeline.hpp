@@ -47,6 +47,14 @@ struct Timeline {
   double dispatch = 0;  ///< s, of the same core: submit, IOMMU, interrupts
 };
 
+/// A quirk of the silicon that tasks hit, and how many did.
+struct NamedQuirk {
+  QuirkNote note;
+  std::size_t tasks = 0;
+};
+/// In the order of their first task.
+std::vector<NamedQuirk> name_quirks(const Timeline& timeline);
+
 /// Records a chip's work. Every core goes through its jobs one after the other from time 0; how
 /// long a job of one core waits for data from another is not known here and not modelled.
 class TimelineRecorder final : public Observer {

@@ -23,6 +23,7 @@
 #include "preload/device_file.hpp"
 #include "preload/file_id.hpp"
 #include "preload/raw_syscall.hpp"
+#include "preload/recording.hpp"
 #include "preload/rknpu_file.hpp"
 #include "preload/settings.hpp"
 
@@ -88,6 +89,7 @@ void after_fork_in_parent() {
 void after_fork_in_child() {
   Registry& r = registry();
   r.process = raw_syscall(SYS_getpid);
+  forget_recording();
   new (&r.mutex) std::mutex;
   new (&r.machine_mutex) std::mutex;
   new std::shared_ptr<device::SimMachine>(std::move(r.machine));  // kept for ever
@@ -106,19 +108,22 @@ void after_fork_in_child() {
 std::shared_ptr<device::SimMachine> shared_machine() {
   Registry& r = registry();
   const std::lock_guard lock(r.machine_mutex);
-  if (!r.machine)
-    r.machine =
-        std::make_shared<device::SimMachine>(settings().chip_options(), settings().hang_time);
-  return r.machine;
+  if (r.machine) return r.machine;
+  sim::ChipOptions options = settings().chip_options();
+  options.observer = start_recording([] {
+    return shared_machine()->drain(device::Device::Clock::now() + std::chrono::seconds(10));
+  });
+  return r.machine = std::make_shared<device::SimMachine>(options, settings().hang_time);
 }
 
 std::shared_ptr<RknpuMachine> shared_rknpu_machine() {
   Registry& r = registry();
   const std::lock_guard lock(r.machine_mutex);
-  if (!r.rknpu_machine)
-    r.rknpu_machine = std::make_shared<RknpuMachine>(settings().chip_options(),
-                                                     settings().hang_time, r.rknpu_objects);
-  return r.rknpu_machine;
+  if (r.rknpu_machine) return r.rknpu_machine;
+  sim::ChipOptions options = settings().chip_options();
+  options.observer = start_recording([] { return true; });  // SUBMIT returns when the job has ended
+  return r.rknpu_machine =
+             std::make_shared<RknpuMachine>(options, settings().hang_time, r.rknpu_objects);
 }
 
 RknpuObjects& rknpu_objects() { return registry().rknpu_objects; }

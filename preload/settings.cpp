@@ -19,20 +19,29 @@ void say(const std::string& message) {
   if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;
 }
 
-[[noreturn]] void refuse(const char* name, const char* value, std::string_view want) {
-  say(fmt::format("{}=\"{}\": {}", name, value, want));
-  _exit(2);
+// The variable's value, or null if it is to be the default.
+const char* value_of(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr || *text == 0 ? nullptr : text;
+}
+
+void refuse(const char* name, const char* value, std::string_view want) {
+  const char* strict = value_of("NPU_SIM_STRICT");
+  const bool ends = strict != nullptr && std::strcmp(strict, "1") == 0;
+  say(fmt::format("{}=\"{}\": {}{}", name, value, want, ends ? "" : "; the default holds"));
+  if (ends) _exit(2);
 }
 
 unsigned long number(const char* name, unsigned long fallback, unsigned long low,
                      unsigned long high) {
-  const char* text = std::getenv(name);
-  if (text == nullptr || *text == 0) return fallback;
+  const char* text = value_of(name);
+  if (text == nullptr) return fallback;
   unsigned long value = 0;
   const char* last = text + std::strlen(text);
   const auto [end, error] = std::from_chars(text, last, value);
   if (error != std::errc() || end != last || value < low || value > high)
-    refuse(name, text, fmt::format("a number from {} to {} is expected", low, high));
+    return refuse(name, text, fmt::format("a number from {} to {} is expected", low, high)),
+           fallback;
   return value;
 }
 
@@ -41,14 +50,19 @@ Settings read_settings() {
   s.cores = static_cast<unsigned>(number("NPU_SIM_CORES", 3, 1, 3));
   s.hang_time = std::chrono::milliseconds(number("NPU_SIM_JOB_TIMEOUT_MS", 500, 0, 3'600'000));
   s.quiet = number("NPU_SIM_QUIET", 0, 0, 1) != 0;
-  if (const char* text = std::getenv("NPU_SIM_DRIVER"); text != nullptr && *text != 0) {
+  if (const char* text = value_of("NPU_SIM_DRIVER")) {
     const std::string_view driver = text;
-    if (driver != "rocket" && driver != "rknpu" && driver != "both")
+    if (driver != "rocket" && driver != "rknpu" && driver != "both") {
       refuse("NPU_SIM_DRIVER", text, "rocket, rknpu or both is expected");
-    s.rocket = driver != "rknpu";
-    s.rknpu = driver != "rocket";
+    } else {
+      s.rocket = driver != "rknpu";
+      s.rknpu = driver != "rocket";
+    }
   }
-  if (const char* faults = std::getenv("NPU_SIM_INJECT"); faults != nullptr && *faults != 0) {
+  s.explain = number("NPU_SIM_EXPLAIN", 0, 0, 1) != 0;
+  s.clock_mhz = static_cast<double>(number("NPU_SIM_CLOCK_MHZ", 600, 1, 4000));
+  if (const char* text = value_of("NPU_SIM_TRACE")) s.trace = text;
+  if (const char* faults = value_of("NPU_SIM_INJECT")) {
     try {
       s.injections = sim::parse_injections(faults);
     } catch (const Error& error) {
@@ -70,6 +84,20 @@ sim::ChipOptions Settings::chip_options() const {
 const Settings& settings() {
   static const Settings* const s = new Settings(read_settings());
   return *s;
+}
+
+const sim::CalibrationFile& calibration() {
+  static const auto* const c = [] {
+    if (const char* text = value_of("NPU_SIM_CALIBRATION")) {
+      try {
+        return new sim::CalibrationFile(sim::load_calibration(text));
+      } catch (const Error& error) {
+        refuse("NPU_SIM_CALIBRATION", text, error.what());
+      }
+    }
+    return new sim::CalibrationFile(sim::default_calibration());
+  }();
+  return *c;
 }
 
 void log(const std::string& message) {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "npu-probe/trace_writer.hpp"
+#include "npu-sim/trace_writer.hpp"
 
 #include <fmt/format.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-namespace npu::probe {
+#include "regdb/error.hpp"
+
+namespace npu::sim {
 namespace {
 
 using nlohmann::json;
@@ -49,20 +52,20 @@ void name_tracks(json& events) {
 }
 
 // The bytes that an engine moves in this task, with the first address of each transfer.
-json moved(const sim::TaskRecord& record, std::initializer_list<sim::Engine> engines) {
+json moved(const TaskRecord& record, std::initializer_list<Engine> engines) {
   json out = json::array();
-  for (const sim::Transfer& t : record.transfers)
-    for (const sim::Engine engine : engines)
+  for (const Transfer& t : record.transfers)
+    for (const Engine engine : engines)
       if (t.engine == engine)
-        out.push_back({{"engine", sim::to_string(engine)},
+        out.push_back({{"engine", to_string(engine)},
                        {"iova", fmt::format("{:#x}", t.iova)},
                        {"bytes", t.total()}});
   return out;
 }
 
-void append_task(const sim::TimedTask& task, unsigned core_index, double begin_us,
-                 double us_per_cycle, json& events) {
-  const sim::TaskTime& t = task.time;
+void append_task(const TimedTask& task, unsigned core_index, double begin_us, double us_per_cycle,
+                 json& events) {
+  const TaskTime& t = task.time;
   const double at = begin_us + task.begin * 1e6;
   const auto put = [&](int track, std::string_view name, double first, double cycles, json args) {
     if (cycles <= 0) return;
@@ -71,7 +74,6 @@ void append_task(const sim::TimedTask& task, unsigned core_index, double begin_u
     event["args"] = std::move(args);
     events.push_back(std::move(event));
   };
-  using sim::Engine;
   const std::string& what = task.record.operation;
   // In a chain the load of a task ran beside the one before it.
   const double hidden = std::max(0.0, t.total - task.seconds * 1e6 / us_per_cycle);
@@ -86,7 +88,7 @@ void append_task(const sim::TimedTask& task, unsigned core_index, double begin_u
   put(core, what, body, t.mac,
       {{"macs", task.record.work.macs()},
        {"utilisation", t.mac_utilisation},
-       {"limit", sim::to_string(t.limit)},
+       {"limit", to_string(t.limit)},
        {"cycles", t.total}});
   put(dpu_rdma, what, body, t.operand,
       moved(task.record,
@@ -96,12 +98,10 @@ void append_task(const sim::TimedTask& task, unsigned core_index, double begin_u
   put(wdma, what, body, t.write, moved(task.record, {Engine::dpu_write, Engine::pool_write}));
 }
 
-}  // namespace
-
-void append_trace(const sim::Timeline& timeline, const std::string& label, double begin_us,
+void append_trace(const Timeline& timeline, const std::string& label, double begin_us,
                   double npu_hz, json& events) {
   if (events.empty()) name_tracks(events);
-  for (const sim::TimedJob& job : timeline.jobs) {
+  for (const TimedJob& job : timeline.jobs) {
     const double at = begin_us + job.begin * 1e6;
     json event = slice(job.core, driver, label, at, job.time.total * 1e6);
     event["args"] = {{"tasks", job.tasks},
@@ -113,7 +113,7 @@ void append_trace(const sim::Timeline& timeline, const std::string& label, doubl
     events.push_back(std::move(event));
     std::size_t last_start = 0;
     for (std::size_t i = job.first_task; i < job.first_task + job.tasks; ++i) {
-      const sim::TimedTask& task = timeline.tasks[i];
+      const TimedTask& task = timeline.tasks[i];
       append_task(task, job.core, begin_us, 1e6 / npu_hz, events);
       const bool ends_start =
           i + 1 == job.first_task + job.tasks || timeline.tasks[i + 1].start != task.start;
@@ -130,4 +130,35 @@ void append_trace(const sim::Timeline& timeline, const std::string& label, doubl
   }
 }
 
-}  // namespace npu::probe
+}  // namespace
+
+TraceFile::TraceFile(std::string path, double npu_hz, std::string calibration)
+    : path_(std::move(path)),
+      calibration_(std::move(calibration)),
+      npu_hz_(npu_hz),
+      events_(std::make_unique<json>(json::array())) {
+  if (!std::ofstream(path_, std::ios::app))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", path_));
+}
+TraceFile::~TraceFile() = default;
+TraceFile::TraceFile(TraceFile&&) noexcept = default;
+TraceFile& TraceFile::operator=(TraceFile&&) noexcept = default;
+
+void TraceFile::add(const Timeline& timeline, const std::string& label) {
+  append_trace(timeline, label, clock_us_, npu_hz_, *events_);
+  clock_us_ += timeline.total * 1e6;
+}
+
+void TraceFile::save() {
+  const json file = {
+      {"traceEvents", *events_},
+      {"displayTimeUnit", "ns"},
+      {"otherData",
+       {{"provenance", "modelled"}, {"clock_mhz", npu_hz_ * 1e-6}, {"calibration", calibration_}}}};
+  std::ofstream out(path_, std::ios::trunc);
+  out << file.dump(-1, ' ', false, json::error_handler_t::replace) << '\n';
+  out.flush();
+  if (!out) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be written", path_));
+}
+
+}  // namespace npu::sim
