@@ -48,6 +48,31 @@ int copy_string(std::uint64_t to, __kernel_size_t room, const char* text, __kern
   return n != 0 && to != 0 && !copy_to_user(to, text, n) ? -EFAULT : 0;
 }
 
+// What DRM's core says to its other ioctls on a node whose driver has buffers and jobs, and neither
+// displays nor sync objects; nobody is master of it [drm_ioctl.c, drm_ioctl_permit()].
+int core_error(unsigned nr) {
+  switch (nr) {
+    case _IOC_NR(DRM_IOCTL_SET_VERSION):
+    case _IOC_NR(DRM_IOCTL_SET_UNIQUE):
+    case _IOC_NR(DRM_IOCTL_BLOCK):
+    case _IOC_NR(DRM_IOCTL_UNBLOCK):
+    case _IOC_NR(DRM_IOCTL_AUTH_MAGIC):
+    case _IOC_NR(DRM_IOCTL_SET_MASTER):
+    case _IOC_NR(DRM_IOCTL_DROP_MASTER):
+    case _IOC_NR(DRM_IOCTL_ADD_DRAW):
+    case _IOC_NR(DRM_IOCTL_RM_DRAW):
+    case _IOC_NR(DRM_IOCTL_GEM_FLINK):
+    case _IOC_NR(DRM_IOCTL_GEM_OPEN): return -EACCES;
+    case _IOC_NR(DRM_IOCTL_SET_CLIENT_CAP):
+    case _IOC_NR(DRM_IOCTL_WAIT_VBLANK): return -EOPNOTSUPP;
+    default: break;
+  }
+  // Modes, planes, frame buffers and leases, and sync objects among them.
+  const bool display = nr >= _IOC_NR(DRM_IOCTL_MODE_GETRESOURCES) &&
+                       nr <= _IOC_NR(DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL);
+  return display ? -EOPNOTSUPP : -EINVAL;
+}
+
 }  // namespace
 
 DeviceFile::DeviceFile(std::shared_ptr<device::SimMachine> machine)
@@ -122,7 +147,29 @@ int DeviceFile::ioctl(int fd, unsigned long request, void* argument) {
         if (const int error = take(fini)) return error;
         return fini_bo(fini);
       }
-      default: return -ENOTTY;
+      case _IOC_NR(DRM_IOCTL_GET_CLIENT): {
+        drm_client client;
+        if (const int error = take(client)) return error;
+        if (client.idx != 0) return -EINVAL;
+        client = {};
+        client.auth = geteuid() == 0;
+        client.pid = static_cast<unsigned long>(getpid());
+        client.uid = 65534;  // the kernel does not tell
+        return give(client);
+      }
+      case _IOC_NR(DRM_IOCTL_GET_STATS): return give(drm_stats{});
+      case _IOC_NR(DRM_IOCTL_PRIME_HANDLE_TO_FD): {
+        drm_prime_handle prime;
+        if (const int error = take(prime)) return error;
+        return export_bo(prime);
+      }
+      case _IOC_NR(DRM_IOCTL_PRIME_FD_TO_HANDLE): {
+        drm_prime_handle prime;
+        if (const int error = take(prime)) return error;
+        // The driver cannot import: neither what is no dma-buf nor one of another device.
+        return raw_syscall(SYS_fcntl, prime.fd, F_GETFD) < 0 ? -EBADF : -EINVAL;
+      }
+      default: return core_error(_IOC_NR(request));
     }
   } catch (const std::bad_alloc&) {
     return -ENOMEM;
@@ -255,6 +302,14 @@ int DeviceFile::prep_bo(const drm_rocket_prep_bo& prep) {
   leave_note(hang ? SimNoteKind::timed_out : SimNoteKind::faulted, fault->message);
   log(fault->message);
   return 0;  // the kernel does not look at a fence's error
+}
+
+int DeviceFile::export_bo(const drm_prime_handle& prime) {
+  if ((prime.flags & ~static_cast<unsigned>(DRM_CLOEXEC | DRM_RDWR)) != 0) return -EINVAL;
+  const std::lock_guard lock(mutex_);
+  if (!file().find(prime.handle)) return -ENOENT;
+  log("PRIME_HANDLE_TO_FD: a board exports the buffer; the simulated driver cannot");
+  return -EOPNOTSUPP;
 }
 
 int DeviceFile::fini_bo(const drm_rocket_fini_bo& fini) {

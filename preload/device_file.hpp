@@ -2,6 +2,8 @@
 // One open file of the node: the rocket driver's ioctls over the simulated machine.
 #pragma once
 
+#include <drm.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,6 +57,7 @@ class DeviceFile final : public OpenFile {
   int submit(const drm_rocket_submit& submit);
   int prep_bo(const drm_rocket_prep_bo& prep);
   int fini_bo(const drm_rocket_fini_bo& fini);
+  int export_bo(const drm_prime_handle& prime);
   int version(void* argument);
   void release(std::map<std::uint64_t, Place>::iterator place);
 

@@ -156,6 +156,38 @@ TEST(Ioctl, ErrorsAreThoseOfTheKernel) {
   EXPECT_EQ(errno, ENOTTY);
 }
 
+TEST(Ioctl, OfTheCoreThatADriverWithoutDisplaysHas) {
+  const Fd fd(open(kNode, O_RDWR));
+  drm_prime_handle prime{};
+  prime.handle = 77;
+  EXPECT_EQ(call(fd, DRM_IOCTL_PRIME_HANDLE_TO_FD, prime), ENOENT);
+  prime.flags = 1;
+  EXPECT_EQ(call(fd, DRM_IOCTL_PRIME_HANDLE_TO_FD, prime), EINVAL);
+  prime.fd = STDERR_FILENO;  // no dma-buf
+  EXPECT_EQ(call(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, prime), EINVAL);
+  prime.fd = 12345;
+  EXPECT_EQ(call(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, prime), EBADF);
+  drm_set_client_cap cap{};
+  EXPECT_EQ(call(fd, DRM_IOCTL_SET_CLIENT_CAP, cap), EOPNOTSUPP);
+  drm_syncobj_create syncobj{};
+  EXPECT_EQ(call(fd, DRM_IOCTL_SYNCOBJ_CREATE, syncobj), EOPNOTSUPP);
+  drm_mode_card_res resources{};
+  EXPECT_EQ(call(fd, DRM_IOCTL_MODE_GETRESOURCES, resources), EOPNOTSUPP);
+  drm_set_version version{};
+  EXPECT_EQ(call(fd, DRM_IOCTL_SET_VERSION, version), EACCES);
+  drm_client client{};
+  EXPECT_EQ(call(fd, DRM_IOCTL_GET_CLIENT, client), 0);
+  EXPECT_EQ(client.pid, static_cast<unsigned long>(getpid()));
+  client.idx = 1;
+  EXPECT_EQ(call(fd, DRM_IOCTL_GET_CLIENT, client), EINVAL);
+  // Beyond the driver's last one, and beyond the core's.
+  int none = 0;
+  EXPECT_EQ(call(fd, _IOWR('d', 0x44, int), none), EINVAL);
+  EXPECT_EQ(call(fd, _IOWR('d', 0xF0, int), none), EINVAL);
+  EXPECT_EQ(isatty(fd), 0);
+  EXPECT_EQ(errno, ENOTTY);
+}
+
 TEST(Mapping, OnlyWhatABufferCoversSharedAndFromItsCookie) {
   const Fd fd(open(kNode, O_RDWR));
   const auto bo = create(fd, 5000);
