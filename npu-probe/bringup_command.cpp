@@ -67,7 +67,7 @@ void add_bringup(CLI::App& app, Io& io) {
   const auto as_json = std::make_shared<bool>(false);
   CLI::App* sub =
       app.add_subcommand("bringup", "Climb from opening the device to three computing cores");
-  sub->add_option("--device", options->device, "sim, rocket, rocket:PATH");
+  sub->add_option("--device", options->device, "sim, rocket[:PATH], mmio[:ITEM,...]");
   sub->add_flag("--allow-faults", options->allow_faults,
                 "provoke a fault on a real NPU too (the simulated one always gets it)");
   sub->add_flag("--json", *as_json, "print JSON only");

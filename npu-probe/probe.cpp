@@ -27,7 +27,8 @@ int run(int argc, const char* const* argv, Io& io) {
   app.footer(
       "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 no device or no permission,\n"
       "4 bad input file, 5 device fault or timeout.\n"
-      "--device: sim (default), rocket, rocket:/dev/accel/accelN; also $NPU_DEVICE.\n"
+      "--device: sim (default), rocket, rocket:/dev/accel/accelN, mmio[:ITEM,...]; also "
+      "$NPU_DEVICE.\n"
       "Example: npu-probe bringup --device sim");
 #ifdef ROSENBLATT_WITH_AUDIT
   add_audit(app, io.out, io.status);
@@ -35,6 +36,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_bringup(app, io);
   add_run(app, io);
   add_replay(app, io);
+  add_regs(app, io);
   add_sim_run(app);
   add_capture(app, io);
   add_decode(app, io);

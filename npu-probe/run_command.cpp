@@ -174,7 +174,7 @@ void add_run(CLI::App& app, Io& io) {
   gemm->add_option("--cores", o->cores, "NPU cores (open files) to split over")
       ->check(CLI::Range(1u, 3u));
   gemm->add_option("--seed", o->seed, "of the random operands");
-  gemm->add_option("--device", o->device, "sim, rocket, rocket:PATH");
+  gemm->add_option("--device", o->device, "sim, rocket[:PATH], mmio[:ITEM,...]");
   gemm->add_flag("--check", o->check, "compare with the CPU reference, bit for bit");
   gemm->add_flag("--json", o->as_json, "print JSON only");
   add_simulation_options(*gemm, o->simulation);

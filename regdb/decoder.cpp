@@ -41,6 +41,19 @@ std::string field_text(const DecodedField& field) {
 
 }  // namespace
 
+std::vector<DecodedField> decode_fields(const RegisterInfo& reg, std::uint32_t value) {
+  std::vector<DecodedField> fields;
+  for (const FieldInfo& field : reg.fields) {
+    const std::uint32_t bits = field.extract(value);
+    if (field.reserved() && bits == 0) continue;
+    DecodedField f{&field, bits, own_value(field, bits), {}};
+    for (const EnumValue& named : field.values)
+      if (named.value == bits) f.label = named.name;
+    fields.push_back(f);
+  }
+  return fields;
+}
+
 DecodedWord decode(std::uint64_t word) {
   DecodedWord d{word, Regcmd::unpack(word), {}, {}, nullptr, {}};
   const Regcmd& c = d.command;
@@ -61,14 +74,7 @@ DecodedWord decode(std::uint64_t word) {
   }
   if (d.reg == nullptr) return d;
   d.name = d.reg->name;
-  for (const FieldInfo& field : d.reg->fields) {
-    const std::uint32_t bits = field.extract(c.value);
-    if (field.reserved() && bits == 0) continue;
-    DecodedField f{&field, bits, own_value(field, bits), {}};
-    for (const EnumValue& value : field.values)
-      if (value.value == bits) f.label = value.name;
-    d.fields.push_back(f);
-  }
+  d.fields = decode_fields(*d.reg, c.value);
   return d;
 }
 

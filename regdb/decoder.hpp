@@ -30,6 +30,9 @@ struct DecodedWord {
   std::vector<DecodedField> fields;  ///< without reserved fields that are 0
 };
 
+/// The fields of a register that holds `value`, without reserved ones that are 0.
+std::vector<DecodedField> decode_fields(const RegisterInfo& reg, std::uint32_t value);
+
 /// Never fails: what is unknown is shown with its numbers.
 DecodedWord decode(std::uint64_t word);
 
