@@ -130,11 +130,6 @@ int RknpuMachine::check(const rknpu_submit& args, const std::shared_ptr<RknpuObj
     if ((args.core_mask & 1u << core) == 0) continue;
     const rknpu_subcore_task share = rknpu_share(args, core, used);
     const std::uint64_t end = std::uint64_t{share.task_start} + share.task_number;
-    if (share.task_number == 0)
-      return oops(
-          fmt::format("subcore_task gives core {} no tasks, and it looks at the one before "
-                      "the first",
-                      core));
     if (end * sizeof(rknpu_task) > tasks->bytes)
       return oops(fmt::format("tasks {} to {} lie beyond their buffer of {} bytes",
                               share.task_start, end - 1, tasks->bytes));
@@ -236,9 +231,11 @@ int RknpuMachine::wait(Job& job, rknpu_submit& args, std::unique_lock<std::mutex
     const unsigned first = static_cast<unsigned>(std::countr_zero(job.mask));
     const unsigned last = static_cast<unsigned>(std::bit_width(job.mask)) - 1;
     const rknpu_subcore_task share = rknpu_share(job.args, last, job.used);
-    const std::size_t at = std::size_t{share.task_start} + share.task_number - 1;
-    std::memcpy(job.tasks->pages.get() + at * sizeof(rknpu_task) + offsetof(rknpu_task, int_status),
-                &job.int_status[first], sizeof(std::uint32_t));
+    const std::uint64_t end = std::uint64_t{share.task_start} + share.task_number;
+    if (end != 0)
+      std::memcpy(job.tasks->pages.get() + (end - 1) * sizeof(rknpu_task) +
+                      offsetof(rknpu_task, int_status),
+                  &job.int_status[first], sizeof(std::uint32_t));
   }
   if (result != 0) {
     abandon(job);
@@ -330,6 +327,11 @@ bool RknpuMachine::run(Job& job, unsigned core) {
     std::memcpy(&task, job.tasks->pages.get() + index * sizeof task, sizeof task);
     return task;
   };
+  if (share.task_number == 0) {
+    // Nothing would ever count to the end of it [gregordinary/rknpu-submit].
+    log(fmt::format("SUBMIT: subcore_task gives core {} no tasks; it never ends", core));
+    return false;
+  }
   bool ended = true;
   try {
     chip_.attach(core, objects_.domain(static_cast<int>(job.args.iommu_domain_id)));

@@ -73,7 +73,7 @@ inline rknpu_submit job(std::uint64_t tasks, std::uint32_t number, std::uint32_t
 /// The operators of this project on the vendor's driver. Jobs run when they are submitted.
 class Device final : public npu::device::Device {
  public:
-  enum class Mode { one_by_one, chained };
+  enum class Mode { one_by_one, chained, not_linked };
   explicit Device(Mode mode, std::uint32_t core_mask = 1, std::uint32_t flags = 0)
       : mode_(mode), core_mask_(core_mask), flags_(flags), fd_(open(kCard, O_RDWR | O_CLOEXEC)) {
     info_.backend = "rknpu";
@@ -105,14 +105,14 @@ class Device final : public npu::device::Device {
         tasks_[i].regcmd_addr = j.tasks[i].regcmd;
       }
       const auto number = static_cast<std::uint32_t>(j.tasks.size());
-      const std::uint32_t starts = mode_ == Mode::chained ? 1 : number;
+      const std::uint32_t starts = mode_ == Mode::one_by_one ? number : 1;
       for (std::uint32_t start = 0; start < starts; ++start) {
         rknpu_submit s = job(tasks_bo_.obj_addr, number / starts, core_mask_);
         s.flags |= flags_;
         for (auto& share : s.subcore_task) share.task_start = start;
         const int error = call(fd_, DRM_IOCTL_RKNPU_SUBMIT, s);
-        if (error != 0) throw npu::Error(npu::ErrorCode::device_fault, std::strerror(error));
         last_ = s;
+        if (error != 0) throw npu::Error(npu::ErrorCode::device_fault, std::strerror(error));
         ++submits_;
       }
     }

@@ -117,8 +117,17 @@ TEST(RknpuSubmit, WhatMakesNoSenseIsRefused) {
   EXPECT_EQ(submit([](rknpu_submit& s) { s.task_obj_addr = 0x1000; }), EFAULT);
   EXPECT_EQ(submit([&](rknpu_submit& s) { s.task_obj_addr = hang.program.obj_addr; }), EFAULT);
   EXPECT_EQ(submit([](rknpu_submit& s) { s.subcore_task[0] = {102, 1}; }), EFAULT);
-  EXPECT_EQ(submit([](rknpu_submit& s) { s.subcore_task[0].task_number = 0; }), EFAULT);
+  // Nothing to count to: it never ends.
+  EXPECT_EQ(submit([](rknpu_submit& s) { s.subcore_task[0].task_number = 0; }), ETIMEDOUT);
   EXPECT_EQ(submit([](rknpu_submit& s) { s.subcore_task[0] = {0xFFFFFFFF, 0xFFFFFFFF}; }), EFAULT);
+}
+
+// The driver programs the first task's address only [gregordinary/rknpu-submit, on a board].
+TEST(RknpuSubmit, TasksThatAreNotLinkedStopAfterTheFirst) {
+  Vendor device(Vendor::Mode::not_linked);
+  EXPECT_THROW(multiply(device, kManyTasks, 2), npu::Error);
+  EXPECT_GT(device.last().task_number, 1u);
+  EXPECT_EQ(device.last().task_counter, 1u);
 }
 
 TEST(RknpuSubmit, AHangTimesOutAndTheCoreIsResetForTheNext) {
