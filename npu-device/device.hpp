@@ -134,7 +134,8 @@ class Device {
   virtual void destroy_buffer(std::uint32_t handle, std::span<std::byte> host) noexcept = 0;
 };
 
-/// Opens "sim" (a machine of its own for each call), "sim:cores=N", "rocket" (first
+/// Opens "sim" (a machine of its own for each call), "sim:cores=N,quirk=NAME" (npu-sim's
+/// quirk_names.hpp; any of the two, quirk= several times, also for "mmio:sim"), "rocket" (first
 /// /dev/accel/accelN whose driver is rocket) or "rocket:PATH". An empty spec means $NPU_DEVICE,
 /// else "sim". Throws no_device, permission_denied, not_supported, invalid_argument; each with a
 /// remedy.
