@@ -317,6 +317,11 @@ void read_output(const BlockRegisters& r, std::uint32_t dma_base, const Quirks& 
       c.out_type = OutputType::int32;
       require(precision == Precision::int8 || precision == Precision::int16,
               "DPU.DATA_FORMAT.out_precision", format.out_precision);
+      // With OD_BYPASS clear a dense int8 task wrote 2560 of 2560 sums wrong, whatever OW_OP and
+      // QD_EN were; to what is not known [userspace cpend_wzp_probe, HW].
+      if (precision == Precision::int8 && !c.shape.depthwise)
+        require(rd::dpu::BS_OW_CFG::decode(r.dpu(rd::dpu::BS_OW_CFG::offset)).od_bypass,
+                "DPU.BS_OW_CFG.od_bypass", 0);
       break;
     case kFp16:
       c.out_type = OutputType::fp16;  // of int8: a cast too [userspace int8 dequant gate, HW]

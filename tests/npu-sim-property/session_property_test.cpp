@@ -43,6 +43,7 @@ TEST(SessionProperty, MatrixProductsInTilesEqualTheWholeProduct) {
       fill(draw, arena, whole.weights, kernel_bytes * whole.kernels, type, -4, 4);
     }
     whole.out = is_real(type) ? kOutFp32 : type == Type::int4 ? kOutInt16 : kOutInt32;
+    whole.od_bypass = type == Type::int8;
     whole.size_e = whole.group_planes() - 1;
     whole.dst_plane = whole.out_height * 16;
     whole.dst_group = whole.dst_plane * whole.group_planes();

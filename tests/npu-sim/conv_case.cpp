@@ -120,7 +120,7 @@ std::vector<std::uint64_t> program(const ConvCase& c, std::uint32_t output_iova)
   for (std::uint16_t o : {0x4044, 0x4048, 0x404C}) dpu(o, 0);
   const std::uint32_t surfaces = (c.depthwise ? 64u : 32u) / (wide ? 4u : 16u);  // of a group
   const std::uint32_t size_e = c.size_e < 0 ? surfaces - 1 : static_cast<std::uint32_t>(c.size_e);
-  dpu(0x4050, size_e << 8 | size_e << 5 | size_e << 2);
+  dpu(0x4050, size_e << 8 | size_e << 5 | size_e << 2 | (c.bypasses_ow() ? 2 : 0));
   dpu(0x4054, static_cast<std::uint16_t>(c.ow_op));
   dpu(0x4058, out_padded - 1);
   dpu(0x405C, (oh - 1) << 16 | (ow - 1));
@@ -180,7 +180,8 @@ std::vector<std::int32_t> reference(const ConvCase& c, const ConvMemory& m) {
                                                               16 +
                                                           ch % 16]
                                                 : static_cast<std::int8_t>(c.pad_value);
-              sum += value * (m.weights[weight_at(c, o, ch, ky, kx)] + c.ow_op);
+              sum += value *
+                     (m.weights[weight_at(c, o, ch, ky, kx)] + (c.bypasses_ow() ? 0 : c.ow_op));
             }
           }
         }

@@ -40,6 +40,8 @@ struct ConvCase {
     return (in_height + pad_top + pad_bottom - (kernel_height - 1) * dilation - 1) / stride + 1;
   }
   std::uint32_t padded_channels() const { return (in_channels + 15) / 16 * 16; }
+  /// The writer of int32 sums needs it [userspace cpend_wzp_probe, HW].
+  bool bypasses_ow() const { return out_precision == 4 && !depthwise; }
   std::uint32_t kernels() const { return depthwise ? 1 : (out_channels + 1) / 2 * 2; }
 };
 

@@ -194,6 +194,28 @@ TEST(Convolution, SizeECountsTheSurfacesThatAreWritten) {
   EXPECT_EQ(bench.chip.fault(0)->where, "DPU.BS_OW_CFG.size_e_0");
 }
 
+TEST(Convolution, SumsWithCpendLiveAreRefused) {
+  // On a board every one is wrong, with any OW_OP and QD_EN [userspace cpend_wzp_probe].
+  std::mt19937 rng(14);
+  ConvCase c;
+  c.out_precision = 4;
+  const ConvMemory memory = random_memory(c, rng);
+  for (const std::int32_t ow_op : {0, 37, -37}) {
+    Bench bench;
+    bench.load(c, memory);
+    c.ow_op = ow_op;
+    auto words = program(c);
+    ASSERT_TRUE(bench.run(words));
+    EXPECT_EQ(bench.output(c), reference(c, memory)) << "bypassed, " << ow_op;
+    for (std::uint64_t& word : words)
+      if ((word & 0xFFFF) == 0x4050) word &= ~(std::uint64_t{2} << 16);
+    EXPECT_FALSE(bench.run(words)) << ow_op;
+    ASSERT_TRUE(bench.chip.fault(0));
+    EXPECT_EQ(bench.chip.fault(0)->kind, FaultKind::not_modelled);
+    EXPECT_EQ(bench.chip.fault(0)->where, "DPU.BS_OW_CFG.od_bypass");
+  }
+}
+
 TEST(Convolution, ReuseOfAnEmptyBufferIsRefused) {
   std::mt19937 rng(12);
   Bench bench;
