@@ -25,8 +25,12 @@ namespace npu::preload {
 namespace {
 
 constexpr auto whole_pages = sim::AddressSpace::whole_pages;
-// Cookies of real nodes begin high [DRM_FILE_PAGE_OFFSET_START]; a program must take them as given.
-constexpr std::uint64_t kFirstOffset = 0x10000000;
+// Cookies of real nodes begin behind the lowest 4 GiB [DRM_FILE_PAGE_OFFSET_START on 64-bit]; a
+// program must take them as given, and whole.
+constexpr std::uint64_t kFirstOffset = std::uint64_t{1} << 32;
+// After fork() parent and child both go on to make buffers in the one memfd that they share: each
+// in a part of its own, so that none gets the other's pages.
+constexpr unsigned kPartBits = 40;
 // A hostile count must not make us allocate gigabytes: the kernel's kvmalloc would refuse, too.
 constexpr std::uint64_t kMostElements = 1u << 20;
 
@@ -79,7 +83,9 @@ DeviceFile::DeviceFile(std::shared_ptr<device::SimMachine> machine)
     : file_(std::make_unique<device::SimFile>(std::move(machine))), end_(kFirstOffset) {}
 
 DeviceFile::DeviceFile(const DeviceFile& parent, ForkedTag)
-    : places_(parent.places_), end_(parent.end_), last_fd_(parent.last_fd_) {}
+    : places_(parent.places_),
+      end_((static_cast<std::uint64_t>(getpid()) << kPartBits) + kFirstOffset),
+      last_fd_(parent.last_fd_) {}
 
 dev_t DeviceFile::number() const { return makedev(kAccelMajor, kAccelMinor); }
 
@@ -201,7 +207,8 @@ int DeviceFile::create_bo(int fd, drm_rocket_create_bo& create) {
   device::SimFile& sim = file();
   const std::uint64_t bytes = whole_pages(create.size);
   const std::uint64_t offset = end_;
-  if (ftruncate(fd, static_cast<off_t>(offset + bytes)) != 0) return -ENOMEM;
+  // Not ftruncate(): another process may have made the file longer, and it must not become shorter.
+  if (raw_syscall(SYS_pwrite64, fd, "", 1, offset + bytes - 1) != 1) return -ENOMEM;
   // The plain system calls: those of libc are interposed.
   void* memory =
       reinterpret_cast<void*>(raw_syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -85,6 +86,39 @@ TEST(Processes, AChildGoesOnWithTheFilesThatItInherits) {
   EXPECT_EQ(child_status(child), 0);
   EXPECT_EQ(kept.host()[9'999], std::byte{2});
   EXPECT_TRUE(multiply(*device, 10));
+}
+
+TEST(Processes, BuffersMadeAfterAForkAreNotShared) {
+  const int fd = open("/dev/accel/accel0", O_RDWR);
+  ASSERT_GE(fd, 0);
+  const auto make = [fd](std::uint32_t size) -> char* {
+    drm_rocket_create_bo bo{};
+    bo.size = size;
+    if (ioctl(fd, DRM_IOCTL_ROCKET_CREATE_BO, &bo) != 0) return nullptr;
+    void* memory =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(bo.offset));
+    return memory == MAP_FAILED ? nullptr : static_cast<char*>(memory);
+  };
+  char* shared = make(4096);
+  ASSERT_NE(shared, nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    char* mine = make(8192);
+    if (mine == nullptr || mine[4096] != 0) _exit(1);
+    mine[0] = mine[4096] = 1;
+    shared[0] = 1;  // tells the parent
+    while (*static_cast<volatile char*>(shared + 1) == 0) usleep(1000);
+    _exit(mine[0] == 1 && mine[4096] == 1 ? 0 : 2);
+  }
+  for (int i = 0; i < 10'000 && *static_cast<volatile char*>(shared) == 0; ++i) usleep(1000);
+  char* mine = make(4096);
+  ASSERT_NE(mine, nullptr);
+  EXPECT_EQ(mine[0], 0);
+  mine[0] = 2;
+  shared[1] = 1;
+  EXPECT_EQ(child_status(child), 0);
+  EXPECT_EQ(mine[0], 2);
+  close(fd);
 }
 
 TEST(Processes, ForkWhileOthersWorkDoesNotLock) {
