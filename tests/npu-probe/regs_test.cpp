@@ -370,7 +370,11 @@ std::pair<int, std::string> on_terminal(std::vector<std::string> args, Act act) 
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), seen};
 }
 
+constexpr const char* kNoTerminals = "this host has no pseudo terminals";
+bool terminals() { return ::access("/dev/ptmx", R_OK | W_OK) == 0; }
+
 TEST(OnATerminal, CtrlCEndsWatchingAndRestoresTheCursor) {
+  if (!terminals()) GTEST_SKIP() << kNoTerminals;
   const auto [status, seen] =
       on_terminal({"watch", "PC", "--device", "mmio:sim", "--interval", "20"},
                   [](int terminal, pid_t, const std::string& text) {
@@ -381,6 +385,7 @@ TEST(OnATerminal, CtrlCEndsWatchingAndRestoresTheCursor) {
 }
 
 TEST(OnATerminal, WriteAsks) {
+  if (!terminals()) GTEST_SKIP() << kNoTerminals;
   for (const auto& [answer, code, says] :
        {std::tuple("y\n", 0, "<- 0x00000007"), std::tuple("n\n", 2, "nothing was written")}) {
     const char* text = answer;
