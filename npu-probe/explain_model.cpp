@@ -91,8 +91,11 @@ void ask_model(const TaskRegisters& r, std::uint32_t words, const ExplainSetting
                             q.effect + (q.modelled ? "" : " [reported of boards, not modelled]"),
                             std::string(q.quirk)});
   } catch (const sim::TaskFault& fault) {
-    op.notes.push_back({kind_of(fault.fault().kind), fault.fault().where, fault.fault().message,
-                        fault.fault().quirk});
+    const sim::Fault& f = fault.fault();
+    // What the description has already said of the same register is the same complaint.
+    for (const Note& n : op.notes)
+      if (n.kind == kind_of(f.kind) && n.where == f.where) return;
+    op.notes.push_back({kind_of(f.kind), f.where, f.message, f.quirk});
   }
 }
 
