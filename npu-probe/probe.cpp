@@ -42,6 +42,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_decode(app, io);
   add_encode(app, io);
   add_explain(app, io);
+  add_lint(app, io);
   add_timing_report(app, io);
   try {
     app.parse(argc, argv);

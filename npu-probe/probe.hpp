@@ -30,6 +30,7 @@ void add_decode(CLI::App& app, Io& io);
 void add_encode(CLI::App& app, Io& io);
 void add_explain(CLI::App& app, Io& io);
 void add_regs(CLI::App& app, Io& io);
+void add_lint(CLI::App& app, Io& io);
 void add_replay(CLI::App& app, Io& io);
 void add_run(CLI::App& app, Io& io);
 void add_run_program(CLI::App& run, Io& io);

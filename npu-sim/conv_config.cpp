@@ -266,6 +266,8 @@ ConvConfig read_conv_config(const BlockRegisters& r, std::uint32_t dma_base,
   read_cna(r, dma_base, options.quirks, c);
   read_core(r, options.quirks, c);
   read_dpu(r, dma_base, options.quirks, feeds_pool, c);
+  if (!c.shape.depthwise && c.out_channels > c.shape.kernels)
+    bad_program("DPU.DATA_CUBE_CHANNEL.orig_channel", "more output channels than kernels");
 
   // 2^17 products of int8 reach the sign bit of an int32 sum; the chip's accumulator is wider
   // but its width is unpublished.

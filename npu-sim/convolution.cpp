@@ -163,6 +163,15 @@ void depthwise(const ConvConfig& c, const FeatureTile& tile, const WeightTile& w
   });
 }
 
+}  // namespace
+
+void check_reuse(const ConvConfig& c, const Cbuf& cbuf) {
+  if (c.data_reuse && (!cbuf.features || !cbuf.features->same_window(c.shape)))
+    bad_program("CNA.CBUF_CON0.data_reuse", "CBUF holds no feature tile of this shape");
+  if (c.weight_reuse && (!cbuf.weights || !cbuf.weights->same_size(c.shape)))
+    bad_program("CNA.CBUF_CON0.weight_reuse", "CBUF holds no kernels of this size");
+}
+
 PoolFeed feed_of(const ConvConfig& c) {
   PoolFeed feed;
   const std::uint32_t atom = 16 / bytes_of(c.out_type);
@@ -181,32 +190,19 @@ PoolFeed feed_of(const ConvConfig& c) {
   return feed;
 }
 
-}  // namespace
-
 std::uint64_t run_convolution(const ConvolutionInput& input, Cbuf& cbuf) {
   const ConvConfig config = read_conv_config(input.registers, input.dma_base, input.mac_budget,
                                              input.options, input.feed != nullptr);
   const ConvShape& s = config.shape;
 
+  check_reuse(config, cbuf);
   // Look at the outputs before the work, so that a bad address costs nothing.
   const Dpu dpu(config, input.space, input.options.quirks);
-  if (!s.depthwise && config.out_channels > s.kernels)
-    bad_program("DPU.DATA_CUBE_CHANNEL.orig_channel", "more output channels than kernels");
-
   if (input.hook != nullptr) (*input.hook)(record_of(config, input.options.quirks));
 
-  if (config.data_reuse) {
-    if (!cbuf.features || !cbuf.features->same_window(s))
-      bad_program("CNA.CBUF_CON0.data_reuse", "CBUF holds no feature tile of this shape");
-  } else {
+  if (!config.data_reuse)
     cbuf.features = load_features(config, input.space, input.pool, input.options.quirks);
-  }
-  if (config.weight_reuse) {
-    if (!cbuf.weights || !cbuf.weights->same_size(s))
-      bad_program("CNA.CBUF_CON0.weight_reuse", "CBUF holds no kernels of this size");
-  } else {
-    load_weights(config, input.space, input.pool, cbuf.weights);
-  }
+  if (!config.weight_reuse) load_weights(config, input.space, input.pool, cbuf.weights);
   std::optional<ThreadPool> alone;
   if (dpu.overlaps()) alone.emplace(1);
   ThreadPool& pool = alone ? *alone : input.pool;

@@ -62,6 +62,12 @@ struct Cbuf {
   std::optional<WeightTile> weights;
 };
 
+/// Throws TaskFault(bad_program) if the task reuses what CBUF does not hold.
+void check_reuse(const ConvConfig& config, const Cbuf& cbuf);
+
+/// What the task hands to a PPU behind it. Throws TaskFault if the PPU would wait for ever.
+PoolFeed feed_of(const ConvConfig& config);
+
 struct ConvolutionInput {
   BlockRegisters registers;
   const AddressSpace& space;

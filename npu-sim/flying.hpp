@@ -13,7 +13,8 @@
 
 namespace npu::sim {
 
-/// What a checked program reads, computes and writes.
+/// What a checked program reads, computes and writes; `core` and `blocks` are left for the core to
+/// fill in.
 TaskRecord record_of(const FlyingConfig& config, const Quirks& quirks);
 
 /// `feed`: there is a PPU behind; `space` has to be a PortSpace then.

@@ -5,21 +5,12 @@
 #include <cstdint>
 
 #include "npu-sim/address_space.hpp"
-#include "npu-sim/pool_feed.hpp"
+#include "npu-sim/pool_config.hpp"
 #include "npu-sim/quirks.hpp"
-#include "npu-sim/register_file.hpp"
 #include "npu-sim/task_record.hpp"
 #include "npu-sim/thread_pool.hpp"
 
 namespace npu::sim {
-
-struct PoolRegisters {
-  const RegisterFile& ppu_file;
-  const RegisterFile& rdma_file;
-  unsigned ppu_group, rdma_group;
-  std::uint32_t ppu(std::uint32_t offset) const { return ppu_file.get(ppu_group, offset); }
-  std::uint32_t rdma(std::uint32_t offset) const { return rdma_file.get(rdma_group, offset); }
-};
 
 /// Reads and checks the registers without running anything: what the pool would read, compute and
 /// write. Of `feed` the surfaces may be missing. Throws TaskFault.

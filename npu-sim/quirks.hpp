@@ -64,6 +64,7 @@ struct Quirks {
   bool pool_line_buffer = true;
   /// A pool whose stride is wider than its kernel never ends [iree-rocket pooling.rs, HW].
   bool pool_stride_beyond_kernel = true;
+  bool operator==(const Quirks&) const = default;
 };
 
 }  // namespace npu::sim

@@ -5,33 +5,11 @@
 
 #include <algorithm>
 
-#include "regdb/field.hpp"
-
 namespace npu::regdb {
 namespace {
 
-std::int64_t own_value(const FieldInfo& field, std::uint32_t bits) {
-  switch (field.encoding) {
-    case Encoding::count_minus_1: return std::int64_t{bits} + 1;
-    case Encoding::signed_value: {
-      const std::int64_t sign = std::int64_t{1} << (field.high - field.low);
-      return (std::int64_t{bits} ^ sign) - sign;
-    }
-    case Encoding::address: return std::int64_t{bits} << field.low;
-    default: return bits;
-  }
-}
-
-std::string lower(std::string_view name) {
-  std::string out(name);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return out;
-}
-
 std::string field_text(const DecodedField& field) {
-  const std::string name = lower(field.info->name);
+  const std::string name = lower_name(field.info->name);
   if (!field.label.empty()) return fmt::format("{}={}", name, field.label);
   if (field.info->encoding == Encoding::address) return fmt::format("{}={:#x}", name, field.value);
   if (field.info->encoding == Encoding::raw && field.value > 0xFFFF)

@@ -87,6 +87,33 @@ def field_errors(where, reg):
         yield f"{where}: bits {missing} belong to no field"
 
 
+def lint_errors(db):
+    """Rules that name what does not exist, or compare what cannot be compared."""
+    fields = {}
+    for block in db["blocks"]:
+        for reg in block["registers"]:
+            name = f"{block['name']}.{reg['name']}"
+            fields[name] = True
+            for field in reg["fields"]:
+                fields[f"{name}.{field['name']}"] = field["encoding"] != "reserved"
+    seen = set()
+    for rule in db["lint"]:
+        if rule["id"] in seen:
+            yield f"lint rule {rule['id']} stands twice"
+        seen.add(rule["id"])
+        for check in rule.get("checks", []):
+            dots = 2 if check["kind"] == "require" else 1
+            paths = check.get("left", []) + check.get("registers", []) + [
+                t["field"] for t in check.get("when", [])] + ([check["field"]] if "field" in check else [])
+            for path in paths:
+                if path.count(".") != dots or not fields.get(path):
+                    yield f"lint rule {rule['id']}: there is no {'field' if dots == 2 else 'register'} {path}"
+            if dots == 2 and ("field" in check) == ("value" in check):
+                yield f"lint rule {rule['id']}: compare with a field or with a value"
+            if dots == 2 and (len(check["left"]) > 1) != ("combine" in check):
+                yield f"lint rule {rule['id']}: several fields need \"combine\", one needs none"
+
+
 def schema_errors(db, schema_path):
     try:
         import jsonschema
@@ -179,10 +206,54 @@ def visitor(db):
     return "\n".join(out)
 
 
+def lint_tables(db, index, out):
+    """The rules, after the registers that they point to."""
+    enable = {block["name"]: block["enable_bit"] for block in db["blocks"] if "enable_bit" in block}
+
+    def ref(path):
+        block, reg, *field = path.split(".")
+        position, names = index[f"{block}.{reg}"]
+        return f"{{&kRegisters[{position}], {f'&kRegisters[{position}].fields[{names.index(field[0])}]' if field else 'nullptr'}}}"
+
+    def compare(op):
+        return f"LintCompare::{op}"
+
+    rules = []
+    for r, rule in enumerate(db["lint"]):
+        checks = []
+        for c, check in enumerate(rule.get("checks", [])):
+            paths = check.get("left", check.get("registers"))
+            out.append(f"const LintOperand k_lint_{r}_{c}_left[] = {{{', '.join(map(ref, paths))}}};")
+            when = "{}"
+            if check.get("when"):
+                when = f"k_lint_{r}_{c}_when"
+                terms = ", ".join(f"{{{ref(t['field'])}, {compare(t['op'])}, {t['value']}}}" for t in check["when"])
+                out.append(f"const LintTerm {when}[] = {{{terms}}};")
+            mask = sum(1 << enable[b] for b in check.get("enabled", []))
+            right = ref(check["field"]) if "field" in check else "{nullptr, nullptr}"
+            checks.append(f"    {{LintKind::{check['kind']}, {mask:#x}, {when}, k_lint_{r}_{c}_left, "
+                          f"{'true' if check.get('combine') == 'product' else 'false'}, "
+                          f"{compare(check.get('op', 'eq'))}, {right}, {check.get('value', 0)}, "
+                          f"{cpp_string(check['message'])}}},")
+        name = "{}"
+        if checks:
+            name = f"k_lint_{r}"
+            out.append(f"const LintCheck {name}[] = {{")
+            out.extend(checks)
+            out.append("};")
+        rules.append(f"    {{{cpp_string(rule['id'])}, Severity::{rule['severity']}, {cpp_string(rule['summary'])}, "
+                     f"{cpp_string(rule['remedy'])}, {cpp_string('; '.join(rule['provenance']))}, "
+                     f"{cpp_string(rule['confidence'])}, {name}}},")
+    out.append("const LintRule kLintRules[] = {")
+    out.extend(rules)
+    out.append("};")
+
+
 def tables(db):
     out = ["// SPDX-License-Identifier: MIT",
            "// Made by regdb/generate.py from regdb/rk3588.json. Do not edit.",
-           '#include "regdb/tables.hpp"', "", "namespace npu::regdb {", "namespace {", ""]
+           '#include "regdb/tables.hpp"', "", '#include "regdb/lint.hpp"', "", "namespace npu::regdb {",
+           "namespace {", ""]
     registers = []
     for block in db["blocks"]:
         for reg in block["registers"]:
@@ -202,14 +273,17 @@ def tables(db):
             out.append(f"constexpr FieldInfo k_{ident}[] = {{")
             out.extend(rows)
             out.append("};")
-            registers.append((number(reg["offset"]),
+            names = [field["name"] for field in reg["fields"]]
+            registers.append((number(reg["offset"]), f"{block['name']}.{reg['name']}", names,
                               f"    {{Block::{block['name'].lower()}, {cpp_string(reg['name'])}, "
                               f"{reg['offset']}, Access::{ACCESS_TAG[reg['access']]}, "
                               f"{reg['reset']}, k_{ident}}},"))
     out.append("")
     out.append("constexpr RegisterInfo kRegisters[] = {")
-    out.extend(text for _, text in sorted(registers))
+    registers.sort()
+    out.extend(text for *_, text in registers)
     out.append("};")
+    lint_tables(db, {name: (i, names) for i, (_, name, names, _) in enumerate(registers)}, out)
     out.append("constexpr BlockInfo kBlocks[] = {")
     for block in db["blocks"]:
         target = f"static_cast<Target>({block['target']})" if "target" in block else "Target::none"
@@ -217,7 +291,8 @@ def tables(db):
                    f"{block['base']}, {target}, {cpp_string(block['meaning'])}}},")
     out += ["};", "", "}  // namespace", "",
             "std::span<const RegisterInfo> registers() { return kRegisters; }",
-            "std::span<const BlockInfo> blocks() { return kBlocks; }", "",
+            "std::span<const BlockInfo> blocks() { return kBlocks; }",
+            "std::span<const LintRule> lint_rules() { return kLintRules; }", "",
             "}  // namespace npu::regdb", ""]
     return "\n".join(out)
 
@@ -266,7 +341,7 @@ def main():
             db = json.load(file)
     except (OSError, ValueError) as error:
         sys.exit(f"generate.py: {args.database}: {error}")
-    errors = list(schema_errors(db, args.schema)) or list(semantic_errors(db))
+    errors = list(schema_errors(db, args.schema)) or list(semantic_errors(db)) + list(lint_errors(db))
     if errors:
         for error in errors:
             print(f"{args.database}: {error}", file=sys.stderr)

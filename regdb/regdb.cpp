@@ -30,6 +30,26 @@ const RegisterInfo* find_register(std::string_view block, std::string_view name)
   return nullptr;
 }
 
+std::int64_t own_value(const FieldInfo& field, std::uint32_t bits) {
+  switch (field.encoding) {
+    case Encoding::count_minus_1: return std::int64_t{bits} + 1;
+    case Encoding::signed_value: {
+      const std::int64_t sign = std::int64_t{1} << (field.high - field.low);
+      return (std::int64_t{bits} ^ sign) - sign;
+    }
+    case Encoding::address: return std::int64_t{bits} << field.low;
+    default: return bits;
+  }
+}
+
+std::string lower_name(std::string_view name) {
+  std::string out(name);
+  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return out;
+}
+
 std::optional<Block> find_block(std::string_view name) {
   for (const BlockInfo& b : blocks())
     if (b.name == name) return b.block;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "regdb/regcmd.hpp"
@@ -70,6 +71,11 @@ std::span<const RegisterInfo> registers();
 const RegisterInfo* find_register(Block block, std::uint16_t offset);
 const RegisterInfo* find_register(std::string_view block, std::string_view name);
 std::optional<Block> find_block(std::string_view name);
+
+/// A field's bits in its own terms: counts, signed numbers, whole addresses.
+std::int64_t own_value(const FieldInfo& field, std::uint32_t bits);
+/// Fields are "data_bank" where people read them.
+std::string lower_name(std::string_view name);
 
 /// Target::none for DDMA, SDMA and GLOBAL.
 Target target_of(Block block);

@@ -7,7 +7,7 @@ namespace npu::sim::test {
 
 namespace pc = npu::regdb::pc;
 
-Board::Board(ChipOptions options) : chip(options) {
+Board::Board(ChipOptions options) : chip(options), lint_(options) {
   for (unsigned core = 0; core < chip.cores(); ++core) chip.attach(core, space_);
 }
 
@@ -34,6 +34,7 @@ bool Board::start(std::uint32_t regcmd, std::size_t words, unsigned tasks, unsig
   chip.write(core, pc::TASK_DMA_BASE_ADDR::offset, 0);
   chip.write(core, pc::OPERATION_ENABLE::offset, 1);
   const auto& fault = chip.fault(core);
+  chip_fault_ = fault;
   fault_ = fault ? std::string(to_string(fault->kind)) + ": " + fault->where : "";
   const bool done = chip.irq(core);
   if (done) {
@@ -47,7 +48,9 @@ bool Board::start(std::uint32_t regcmd, std::size_t words, unsigned tasks, unsig
 }
 
 bool Board::run(const std::vector<std::uint64_t>& words, unsigned core) {
-  return start(upload(words).iova, words.size(), 1, core);
+  const bool done = start(upload(words).iova, words.size(), 1, core);
+  lint_.ran(words, chip_fault_);
+  return done;
 }
 
 bool Board::run_chained(std::vector<std::vector<std::uint64_t>> programs, unsigned core) {

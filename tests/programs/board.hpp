@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lint_agrees.hpp"
 #include "npu-sim/chip.hpp"
 
 namespace npu::sim::test {
@@ -53,7 +54,9 @@ class Board {
   std::shared_ptr<AddressSpace> space_ = std::make_shared<AddressSpace>();
   std::uint32_t next_ = 0x10000000;
   std::string fault_;
+  std::optional<Fault> chip_fault_;
   unsigned interrupts_ = 0;
+  LintAgrees lint_;
 };
 
 /// Element (channel, row, column) of a cube [C/atom][H][W][atom].

@@ -11,7 +11,7 @@ namespace rd = npu::regdb;
 
 constexpr std::size_t kProgramBytes = 1 << 16;
 
-Board::Board(ChipOptions options) : chip(options) {
+Board::Board(ChipOptions options) : chip(options), lint_(options) {
   chip.attach(0, space_);
   program_ = room(kProgramBytes);
 }
@@ -41,6 +41,7 @@ bool Board::run(const std::vector<std::uint64_t>& words) {
   chip.write(0, rd::pc::TASK_CON::offset, 0x7001);
   chip.write(0, rd::pc::TASK_DMA_BASE_ADDR::offset, 0);
   chip.write(0, rd::pc::OPERATION_ENABLE::offset, 1);
+  lint_.ran(words, chip.fault(0));
   return (chip.read(0, rd::pc::INTERRUPT_RAW_STATUS::offset) & 0xF00) != 0;
 }
 

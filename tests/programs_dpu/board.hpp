@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../programs/lint_agrees.hpp"
 #include "npu-sim/chip.hpp"
 #include "npu-sim/float_types.hpp"
 #include "regdb/regcmd.hpp"
@@ -58,6 +59,7 @@ class Board {
   std::shared_ptr<AddressSpace> space_ = std::make_shared<AddressSpace>();
   std::uint32_t next_ = 0x10000;
   std::uint32_t program_ = 0;
+  test::LintAgrees lint_;
 };
 
 }  // namespace npu::sim::programs
