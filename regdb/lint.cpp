@@ -14,8 +14,9 @@
 namespace npu::regdb {
 namespace {
 
-constexpr std::size_t kMaxWords = 131072;    // PC.REGISTER_AMOUNTS: 16 bits of two words
-constexpr std::uint32_t kPingPong = 0xE;     // what the driver writes for CNA and CORE
+constexpr std::size_t kMaxWords = 131072;  // PC.REGISTER_AMOUNTS: 16 bits of two words
+constexpr std::uint32_t kPingPong =
+    LintValues::kDriverPointer;              // what the driver writes for CNA and CORE
 constexpr std::uint32_t kEnableBits = 0x7D;  // GLOBAL.OPERATION_ENABLE
 constexpr std::uint16_t kEnableOffset = 0x0008;
 

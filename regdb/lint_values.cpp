@@ -6,7 +6,7 @@
 namespace npu::regdb {
 namespace {
 
-constexpr std::uint32_t kPointerEnable = 2;
+constexpr std::uint32_t kPointerEnable = 2, kPointerClear = 16;
 
 // Offset within its block.
 bool is_pointer(const RegisterInfo& reg) { return (reg.offset & 0xFFF) == 4; }
@@ -59,6 +59,11 @@ LintValues::Value LintValues::write(const RegisterInfo& reg, std::uint32_t bits,
   const unsigned group = (group_ & enable_bit(reg.block)) != 0 && !is_pointer(reg) ? 1 : 0;
   Value& value = groups_[group][index(reg)];
   const Value before = value;
+  if (is_pointer(reg)) {
+    if ((bits & kPointerClear) != 0) group_ &= ~enable_bit(reg.block);
+    if (reg.block == Block::cna) cna_pointer_ = bits;
+    if (reg.block == Block::core) core_pointer_ = bits;
+  }
   value = {bits, task, word, true};
   return before;
 }
@@ -85,10 +90,12 @@ void LintValues::ran(std::uint32_t mask) {
   for (const Block block :
        {Block::cna, Block::core, Block::dpu, Block::dpu_rdma, Block::ppu, Block::ppu_rdma}) {
     const std::uint32_t bit = enable_bit(block);
-    const bool by_driver = block == Block::cna || block == Block::core;
-    if ((mask & bit) != 0 && (by_driver || (pointer(block).value_or(0) & kPointerEnable) != 0))
-      group_ ^= bit;
+    const std::uint32_t value = block == Block::cna    ? cna_pointer_
+                                : block == Block::core ? core_pointer_
+                                                       : pointer(block).value_or(0);
+    if ((mask & bit) != 0 && (value & kPointerEnable) != 0) group_ ^= bit;
   }
+  cna_pointer_ = core_pointer_ = kDriverPointer;
 }
 
 }  // namespace npu::regdb

@@ -16,7 +16,8 @@ std::string path_of(const LintOperand& operand);
 bool compare(LintCompare op, std::int64_t left, std::int64_t right);
 
 /// Two groups of registers, which change sides after each task that enables their block; blocks
-/// whose POINTER_PP_EN is 0 stay with one. CNA and CORE have it set by the driver [rocket_job.c].
+/// whose POINTER_PP_EN is 0 stay with one. The driver sets it for CNA and CORE before each task
+/// [rocket_job.c].
 class LintValues {
  public:
   struct Value {
@@ -36,10 +37,13 @@ class LintValues {
   /// A task with this enable mask ran.
   void ran(std::uint32_t mask);
 
+  static constexpr std::uint32_t kDriverPointer = 0xE;  ///< [rocket_job.c]
+
  private:
   std::size_t index(const RegisterInfo& reg) const;
   std::vector<Value> groups_[2];
   std::uint32_t group_ = 0;  // bit per block (enable bits)
+  std::uint32_t cna_pointer_ = kDriverPointer, core_pointer_ = kDriverPointer;
 };
 
 /// Bit of the block in the enable mask; 0: none.

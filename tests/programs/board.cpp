@@ -49,7 +49,7 @@ bool Board::start(std::uint32_t regcmd, std::size_t words, unsigned tasks, unsig
 
 bool Board::run(const std::vector<std::uint64_t>& words, unsigned core) {
   const bool done = start(upload(words).iova, words.size(), 1, core);
-  lint_.ran(words, chip_fault_);
+  lint_.ran(words, chip_fault_, core);
   return done;
 }
 
@@ -76,6 +76,7 @@ bool Board::run_chained(std::vector<std::vector<std::uint64_t>> programs, unsign
                                .pack();
     }
     std::memcpy(buffer.as<std::uint64_t>() + at[i], words.data(), words.size() * 8);
+    lint_.remember(words, core);
   }
   return start(buffer.iova, programs.front().size(), static_cast<unsigned>(programs.size()), core);
 }

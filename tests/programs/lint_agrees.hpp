@@ -15,12 +15,15 @@ class LintAgrees {
  public:
   explicit LintAgrees(const ChipOptions& options) : quirks_(options.quirks) {}
   /// A failed expectation if lint calls a program wrong that just ran, or has nothing to say about
-  /// one that hung or that the chip refused. Programs run one after another on one core.
-  void ran(const std::vector<std::uint64_t>& words, const std::optional<Fault>& fault);
+  /// one that hung or that the chip refused.
+  void ran(const std::vector<std::uint64_t>& words, const std::optional<Fault>& fault,
+           unsigned core = 0);
+  /// A program whose own verdict is not known; later ones may rely on its registers.
+  void remember(const std::vector<std::uint64_t>& words, unsigned core = 0);
 
  private:
   Quirks quirks_;
-  std::vector<std::vector<std::uint64_t>> last_;  ///< what the registers may still hold
+  std::vector<std::vector<std::uint64_t>> last_[3];  ///< per core: what registers may still hold
 };
 
 }  // namespace npu::sim::test

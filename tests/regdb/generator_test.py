@@ -89,6 +89,34 @@ def unknown_key(db):
     register(db, "CNA", "DATA_SIZE0")["colour"] = "red"
 
 
+def rule(db, name):
+    return next(r for r in db["lint"] if r["id"] == name)
+
+
+def rule_twice(db):
+    db["lint"].append(copy.deepcopy(db["lint"][0]))
+
+
+def rule_of_no_field(db):
+    rule(db, "cbuf-overcommit")["checks"][0]["left"][0] = "CNA.CBUF_CON0.BANKS"
+
+
+def rule_of_no_register(db):
+    rule(db, "core-s-pointer")["checks"][0]["registers"][0] = "CNA.POINTER"
+
+
+def rule_with_two_right_sides(db):
+    rule(db, "cbuf-overcommit")["checks"][0]["field"] = "CNA.CBUF_CON0.DATA_BANK"
+
+
+def rule_without_combine(db):
+    del rule(db, "cbuf-overcommit")["checks"][0]["combine"]
+
+
+def rule_without_provenance(db):
+    del db["lint"][0]["provenance"]
+
+
 CASES = {
     overlap: "overlaps", duplicate_offset: "share the offset", duplicate_name: "stands twice",
     outside_register: "outside the 32-bit register", reversed_bits: "below low bit",
@@ -96,6 +124,10 @@ CASES = {
     unaligned: "is not a register of the block", enum_value_too_large: "does not fit",
     enum_without_values: "an enum has values", unknown_encoding: "magic",
     no_provenance: "provenance", unknown_key: "colour",
+    rule_twice: "stands twice", rule_of_no_field: "there is no field CNA.CBUF_CON0.BANKS",
+    rule_of_no_register: "there is no register CNA.POINTER",
+    rule_with_two_right_sides: "compare with a field or with a value",
+    rule_without_combine: "several fields need", rule_without_provenance: "provenance",
 }
 
 failures = 0

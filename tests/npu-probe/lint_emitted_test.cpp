@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// Whatever the microkernels emit is lint-clean: no error and no warning, in the buffers that the
+// plan asks for.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "microkernels/conv2d_plan.hpp"
+#include "microkernels/gemm_emit.hpp"
+#include "npu-probe/lint.hpp"
+
+namespace npu::probe::test {
+namespace {
+
+using namespace npu::kernels;
+
+constexpr std::uint64_t kPage = 4096;
+std::uint64_t pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// Lays the buffers and the programs out with holes between them, and lints.
+std::string lint_program(const Program& program, const std::vector<std::uint64_t>& bytes) {
+  LintJob job;
+  std::vector<std::uint32_t> iova;
+  std::uint64_t next = kPage;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    iova.push_back(static_cast<std::uint32_t>(next));
+    if (bytes[i] != 0) job.buffers.push_back({next, bytes[i], program.slots[i]});
+    next += pages(bytes[i]) + kPage;
+  }
+  const BoundProgram bound = bind(program, iova);
+  job.words = bound.words;
+  job.buffers.push_back({next, bound.words.size() * 8, "regcmd"});
+  for (const BoundProgram::Task& task : bound.tasks) {
+    job.tasks.push_back({task.offset / 8, task.count});
+    job.task_iova.push_back(static_cast<std::uint32_t>(next + task.offset));
+  }
+  std::string text;
+  for (const regdb::Finding& f : lint_job(job))
+    if (f.rule->severity != regdb::Severity::note)
+      text += "\n  task " + std::to_string(f.task) + ": " + f.message + " [" +
+              std::string(f.rule->id) + "]";
+  return text;
+}
+
+TEST(LintEmitted, MatrixProductsOfAllTypes) {
+  std::mt19937 rng(5);
+  const auto pick = [&](std::uint32_t low, std::uint32_t high) {
+    return low + static_cast<std::uint32_t>(rng() % (high - low + 1));
+  };
+  constexpr GemmTypes kTypes[] = {{DataType::i8, DataType::i32},   {DataType::i8, DataType::i8},
+                                  {DataType::i4, DataType::i16},   {DataType::i4, DataType::i32},
+                                  {DataType::f16, DataType::f32},  {DataType::f16, DataType::f16},
+                                  {DataType::bf16, DataType::f32}, {DataType::tf32, DataType::f32}};
+  std::size_t tasks = 0;
+  for (int i = 0; i < 160; ++i) {
+    const GemmTypes types = kTypes[static_cast<std::size_t>(i) % std::size(kTypes)];
+    const bool large = i % 5 == 0;
+    GemmShape shape{pick(1, large ? 700 : 90), pick(1, large ? 1500 : 150),
+                    pick(1, large ? 4000 : 300)};
+    if (types.out == DataType::i16) shape.k = std::min(shape.k, kMaxGemmKInt16);
+    const GemmPlan plan = plan_gemm(shape, types, pick(1, 3));
+    for (std::size_t c = 0; c < plan.cores.size(); ++c)
+      for (std::uint32_t slice = 0; slice < plan.slices; ++slice) {
+        const GemmCore& core = plan.cores[c];
+        const Program program = emit_gemm(plan, c, slice, {-3, 21, -125});
+        std::vector<std::uint64_t> bytes(kGemmSlots);
+        bytes[kGemmA] = core.a_bytes, bytes[kGemmB] = core.b_bytes;
+        bytes[kGemmC] = core.c_bytes, bytes[kGemmBias] = core.bias_bytes;
+        tasks += program.tasks.size();
+        ASSERT_EQ(lint_program(program, bytes), "")
+            << to_string(types) << " m=" << shape.m << " n=" << shape.n << " k=" << shape.k;
+      }
+  }
+  EXPECT_GT(tasks, 300u);
+}
+
+TEST(LintEmitted, Convolutions) {
+  std::mt19937 rng(6);
+  const auto pick = [&](std::uint32_t low, std::uint32_t high) {
+    return low + static_cast<std::uint32_t>(rng() % (high - low + 1));
+  };
+  constexpr Conv2dTypes kTypes[] = {{DataType::i8, DataType::i8},
+                                    {DataType::f16, DataType::f16},
+                                    {DataType::i8, DataType::i32},
+                                    {DataType::f16, DataType::f32}};
+  for (int i = 0; i < 160; ++i) {
+    const Conv2dTypes types = kTypes[static_cast<std::size_t>(i) % std::size(kTypes)];
+    Conv2dShape s;
+    s.depthwise = i % 8 < 2;
+    s.kernel_height = pick(1, 5), s.kernel_width = pick(1, 5);
+    s.stride_y = pick(1, 3), s.stride_x = pick(1, 3);
+    if (i % 3 == 0) s.dilation_y = pick(1, 3), s.dilation_x = pick(1, 3);
+    const std::uint32_t tall = s.dilation_y * (s.kernel_height - 1);
+    const std::uint32_t wide = s.dilation_x * (s.kernel_width - 1);
+    s.pad_top = pick(0, std::min(tall, 3u)), s.pad_left = pick(0, std::min(wide, 3u));
+    s.pad_bottom = pick(0, std::min(tall, 3u)), s.pad_right = pick(0, std::min(wide, 3u));
+    const std::uint32_t side = i % 5 == 0 ? 120 : 30;
+    s.in_height = pick(tall + 1, tall + side), s.in_width = pick(wide + 1, wide + side);
+    s.in_channels = pick(1, i % 5 == 0 ? 40 : 200);
+    s.out_channels = s.depthwise ? s.in_channels : pick(1, 150);
+    const Conv2dPlan plan = plan_conv2d(s, types, pick(1, 3));
+    Conv2dPost post;
+    post.requant = {-3, 21, -125};
+    post.relu = i % 2 == 0 && types.out != DataType::i32;
+    for (std::size_t c = 0; c < plan.cores.size(); ++c) {
+      const Conv2dCore& core = plan.cores[c];
+      std::vector<std::uint64_t> bytes(kConvSlots);
+      bytes[kConvIn] = core.in_bytes, bytes[kConvWeights] = core.weight_bytes;
+      bytes[kConvBias] = core.bias_bytes, bytes[kConvOut] = core.out_bytes;
+      ASSERT_EQ(lint_program(emit_conv2d(plan, c, 0, post), bytes), "") << to_string(plan);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace npu::probe::test
