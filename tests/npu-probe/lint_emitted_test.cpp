@@ -27,7 +27,7 @@ std::string lint_program(const Program& program, const std::vector<std::uint64_t
     if (bytes[i] != 0) job.buffers.push_back({next, bytes[i], program.slots[i]});
     next += pages(bytes[i]) + kPage;
   }
-  const BoundProgram bound = bind(program, iova);
+  const BoundProgram bound = kernels::bind(program, iova);
   job.words = bound.words;
   job.buffers.push_back({next, bound.words.size() * 8, "regcmd"});
   for (const BoundProgram::Task& task : bound.tasks) {

@@ -11,8 +11,8 @@
 
 #include "../programs/cube_task.hpp"
 #include "../programs_dpu/cube.hpp"
-#include "../programs_dpu/pool_program.hpp"
 #include "../programs_dpu/tables.hpp"
+#include "lint_pool.hpp"
 #include "regdb/error.hpp"
 #include "regdb/registers.hpp"
 #include "tool.hpp"
@@ -76,11 +76,7 @@ CubeTask with_operand(CubeTask t, std::uint32_t at) {
   return t;
 }
 
-Rules pool(const std::function<void(dpu_only::Pool&)>& change = [](auto&) {}) {
-  dpu_only::Pool p;
-  change(p);
-  return lint_all(dpu_only::program(p, 0x10000, 0x40000));
-}
+Rules pool(const PoolSize& size = {}) { return lint_all(pool_words(size)); }
 
 Rules table(bool add_first, bool with_tables) {
   dpu_only::Tables t = dpu_only::unit_tables([](double) { return 0.5; });
@@ -108,6 +104,7 @@ Rules pool_behind_dpu() {
       .kernel_stride_height = 2, .kernel_stride_width = 2, .kernel_height = 2, .kernel_width = 2});
   s.write(rd::ppu::POOLING_PADDING_CFG{}).write(rd::ppu::DATA_FORMAT{});
   s.write(rd::ppu::DST_BASE_ADDR{0x5000}).write(rd::ppu::DST_SURF_STRIDE{36});
+  if (s.size() % 2 != 0) s.word(0);
   Words words = c.regcmd;
   words.insert(words.begin(), s.words().begin(), s.words().end());
   words.back() |= std::uint64_t{rd::enable_mask::ppu} << 16;
@@ -252,15 +249,11 @@ const std::map<std::string_view, Mutation>& mutations() {
         }}},
       {"pool-timeout", {clean, [] { return pool(); }}},
       {"pool-line-buffer",
-       {[] { return pool(); },
-        [] { return pool([](auto& p) { p.kernel_h = p.kernel_w = 3, p.in_w = 40; }); }}},
-      {"pool-stride",
-       {[] { return pool(); }, [] { return pool([](auto& p) { p.stride_x = 3, p.in_w = 8; }); }}},
+       {[] { return pool(); }, [] { return pool({.in_width = 40, .kernel = 3}); }}},
+      {"pool-stride", {[] { return pool(); }, [] { return pool({.in_width = 8, .stride_x = 3}); }}},
       {"pool-rows-unread",
-       {[] { return pool([](auto& p) { p.kernel_h = p.kernel_w = p.stride_y = 3, p.in_h = 30; }); },
-        [] {
-          return pool([](auto& p) { p.kernel_h = p.kernel_w = p.stride_y = 3, p.in_h = 31; });
-        }}},
+       {[] { return pool({.in_height = 30, .kernel = 3, .stride_y = 3}); },
+        [] { return pool({.in_height = 31, .kernel = 3, .stride_y = 3}); }}},
       {"dpu-feeds-ppu", {clean, pool_behind_dpu}},
       {"lut-zero", {[] { return table(false, true); }, [] { return table(true, true); }}},
       {"lut-not-loaded", {[] { return table(false, true); }, [] { return table(false, false); }}},
@@ -348,10 +341,7 @@ TEST(LintModel, RecordedStreamsHaveNoErrors) {
 TEST(LintModel, AnErrorIsSaidOnce) {
   Words words = recorded().regcmd;
   edit<rd::cna::CBUF_CON0>(words, [](auto& r) { r.weight_bank = 12; });
-  EXPECT_EQ(lint_words(words).size(), 2u);  // Mesa writes the register twice
-  words = recorded().regcmd;
-  words.back() = rd::Regcmd{0x0081, 0x3D, 0x0008}.pack();
-  EXPECT_EQ(lint_all(words), Rules{"enable-unwritten"});
+  EXPECT_EQ(lint_words(words).size(), 1u);
 }
 
 TEST(LintModel, TablesSurviveWithinAChain) {
