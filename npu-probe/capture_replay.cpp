@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "npu-probe/job_operators.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
@@ -55,6 +56,7 @@ CaptureReplay replay_capture(std::unique_ptr<device::Device> device, const devic
   Player player(std::move(device));
   SessionWalk walk(capture);
   CaptureReplay total;
+  OperatorReader operators;
   const std::optional<std::size_t> last = options.only ? options.only : options.until;
   bool over = false;
   const auto follow = [&](const device::CaptureEvent& event) {
@@ -83,6 +85,8 @@ CaptureReplay replay_capture(std::unique_ptr<device::Device> device, const devic
     r.tasks = job->job->job.tasks.size();
     r.recorded = job->job->outcome;
     r.note = job->job->note;
+    const JobOperators what = operators.read(programs_of(*job, walk.memory()));
+    r.what = what.headline;
     if (r.recorded == Outcome::dropped) {
       r.verdict = Verdict::not_run;
       r.replayed = Outcome::dropped;
@@ -104,7 +108,8 @@ CaptureReplay replay_capture(std::unique_ptr<device::Device> device, const devic
         const auto bo = bos.find(handle);
         if (bo == bos.end()) continue;
         const auto got = player.content(job->file, handle);
-        auto difference = find_difference(handle, bo->second.iova, bo->second.bytes, got, {});
+        auto difference =
+            find_difference(handle, bo->second.iova, bo->second.bytes, got, what.locate);
         r.compared += bo->second.bytes.size();
         if (!difference) continue;
         r.differences.push_back(std::move(*difference));

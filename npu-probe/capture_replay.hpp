@@ -32,6 +32,7 @@ struct JobReplay {
   std::uint64_t submit = 0;
   std::uint32_t index = 0;
   std::size_t tasks = 0;
+  std::string what;  ///< its operators
   device::CaptureJob::Outcome recorded{}, replayed{};
   std::string note;  ///< how it ended, if not well
   Verdict verdict = Verdict::exact;

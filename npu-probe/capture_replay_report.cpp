@@ -11,17 +11,17 @@ namespace npu::probe {
 void print(std::ostream& out, const JobReplay& r) {
   const std::string place = fmt::format("process {} file {} submit {}.{}", r.file.first,
                                         r.file.second, r.submit, r.index);
-  fmt::print(out, "  job {:>4}  {:<32} {:>3} task{}  ", r.number, place, r.tasks,
-             r.tasks == 1 ? " " : "s");
+  std::string verdict(to_string(r.verdict));
+  if (r.compared != 0) verdict += fmt::format("  {} bytes", r.compared);
+  fmt::print(out, "  job {:>4}  {:<24}  {:<32}  {:>3} task{}  {}\n", r.number, verdict, place,
+             r.tasks, r.tasks == 1 ? " " : "s", r.what);
   using Outcome = device::CaptureJob::Outcome;
   if (r.verdict == Verdict::not_run) {
-    fmt::print(out, "not run: the driver dropped it when it was recorded\n");
+    fmt::print(out, "    the driver dropped it when it was recorded\n");
     return;
   }
   if (r.verdict == Verdict::unchecked)
-    fmt::print(out, "unchecked: the recording does not say what it wrote\n");
-  else
-    fmt::print(out, "{}  {} bytes\n", to_string(r.verdict), r.compared);
+    fmt::print(out, "    the recording does not say what it wrote\n");
   if (r.recorded != r.replayed || r.replayed != Outcome::done)
     fmt::print(out, "    recorded: {}, here: {}{}{}\n", to_string(r.recorded),
                to_string(r.replayed), r.note.empty() ? "" : ": ", r.note);
@@ -43,6 +43,7 @@ nlohmann::json to_json(const JobReplay& r) {
           {"submit", r.submit},
           {"index", r.index},
           {"tasks", r.tasks},
+          {"operators", r.what},
           {"recorded", to_string(r.recorded)},
           {"replayed", to_string(r.replayed)},
           {"note", r.note},

@@ -37,6 +37,8 @@ int run(int argc, const char* const* argv, Io& io) {
   add_run(app, io);
   add_replay(app, io);
   add_regs(app, io);
+  add_diff(app, io);
+  add_compare(app, io);
   add_sim_run(app);
   add_capture(app, io);
   add_decode(app, io);

@@ -31,6 +31,8 @@ void add_encode(CLI::App& app, Io& io);
 void add_explain(CLI::App& app, Io& io);
 void add_regs(CLI::App& app, Io& io);
 void add_lint(CLI::App& app, Io& io);
+void add_compare(CLI::App& app, Io& io);
+void add_diff(CLI::App& app, Io& io);
 void add_replay(CLI::App& app, Io& io);
 void add_run(CLI::App& app, Io& io);
 void add_run_program(CLI::App& run, Io& io);

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
+#include <map>
 
 #include "regdb/error.hpp"
 
@@ -52,6 +52,40 @@ std::vector<std::uint64_t> program_words(const device::CaptureMemory& memory, Se
   std::vector<std::uint64_t> words(std::min<std::uint64_t>(task.regcmd_count, bytes.size() / 8));
   if (!words.empty()) std::memcpy(words.data(), bytes.data(), words.size() * 8);
   return words;
+}
+
+std::vector<std::vector<std::uint64_t>> programs_of(const SessionJob& job,
+                                                    const device::CaptureMemory& memory) {
+  std::vector<std::vector<std::uint64_t>> programs;
+  for (const device::Task& task : job.job->job.tasks)
+    programs.push_back(program_words(memory, job.file, task));
+  return programs;
+}
+
+SessionWalk::SessionWalk(const device::Capture& capture) : capture_(capture) {
+  // A small file can name large buffers. The largest boards have 32 GiB.
+  constexpr std::uint64_t kMostBytes = std::uint64_t{32} << 30;
+  std::map<std::pair<SessionFile, std::uint32_t>, std::uint64_t> live;
+  std::uint64_t total = 0;
+  const auto remove = [&](auto first, auto last) {
+    for (auto it = first; it != last; it = live.erase(it)) total -= it->second;
+  };
+  for (const CaptureEvent& event : capture.events) {
+    if (const auto* create = std::get_if<device::CaptureCreate>(&event.what)) {
+      if (create->size > device::kMaxBufferBytes) continue;  // refused when it is applied
+      const SessionFile file{event.process, create->file};
+      if (live.emplace(std::pair(file, create->handle), create->size).second) total += create->size;
+      if (total > kMostBytes)
+        throw Error(ErrorCode::bad_file,
+                    "The capture's buffers hold more than 32 GiB at once, more than any board.");
+    } else if (const auto* destroy = std::get_if<device::CaptureDestroy>(&event.what)) {
+      const auto range = live.equal_range({{event.process, destroy->file}, destroy->handle});
+      remove(range.first, range.second);
+    } else if (const auto* close = std::get_if<device::CaptureClose>(&event.what)) {
+      remove(live.lower_bound({{event.process, close->file}, 0}),
+             live.upper_bound({{event.process, close->file}, ~std::uint32_t{0}}));
+    }
+  }
 }
 
 void SessionWalk::collect_writes() {

@@ -30,8 +30,9 @@ struct SessionJob {
 class SessionWalk {
  public:
   using Seen = std::function<void(const device::CaptureEvent&)>;
-  /// The capture must live as long as the walk.
-  explicit SessionWalk(const device::Capture& capture) : capture_(capture) {}
+  /// The capture must live as long as the walk. Throws bad_file if its buffers need more memory at
+  /// once than a board could have.
+  explicit SessionWalk(const device::Capture& capture);
 
   /// Applies the events up to the next job, nullptr if there is none; `seen` gets each of them but
   /// the jobs and their writes. memory() is then what the job finds. Throws bad_file as
@@ -56,6 +57,10 @@ class SessionWalk {
 /// The words of a task that lie in a buffer; fewer than it has if the buffer ends.
 std::vector<std::uint64_t> program_words(const device::CaptureMemory& memory, SessionFile file,
                                          const device::Task& task);
+
+/// Those of all tasks of a job.
+std::vector<std::vector<std::uint64_t>> programs_of(const SessionJob& job,
+                                                    const device::CaptureMemory& memory);
 
 /// "done", "timed out", "faulted", "dropped", "unknown"
 std::string_view to_string(device::CaptureJob::Outcome outcome);

@@ -3,6 +3,7 @@
 
 #include "capture_fixture.hpp"
 #include "npu-device/sim_device.hpp"
+#include "regdb/error.hpp"
 
 namespace npu::probe::test {
 namespace {
@@ -230,6 +231,17 @@ TEST(CaptureReplay, CapturesThatContradictThemselvesEndWithFour) {
   EXPECT_EQ(r.status, 4) << r.out;
   spill(dir / "b.npucap", "nothing of the kind");
   EXPECT_EQ(tool({"replay", (dir / "b.npucap").string()}).status, 4);
+}
+
+TEST(CaptureReplay, BuffersThatNoBoardCouldHoldAreRefusedBeforeTheyAreMade) {
+  Capture capture = recorded("conv1x1_12_17_24");
+  device::CaptureEvent event;
+  event.process = 4711;
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    event.what = device::CaptureCreate{7, 100 + i, std::uint64_t{i} << 31, 0x7FFFFFFF};
+    capture.events.push_back(event);
+  }
+  EXPECT_THROW(play(capture), Error);
 }
 
 TEST(CaptureReplay, JobOfUnknownBuffersOrProgramsDiffersInsteadOfCrashing) {
