@@ -14,7 +14,7 @@
 namespace npu::device {
 
 struct DeviceInfo {
-  std::string backend;     ///< "sim" or "rocket"
+  std::string backend;     ///< "sim", "rocket" or "mmio"
   std::string path;        ///< device node, or "sim"
   std::string driver;      ///< DRM driver name, "rocket"
   std::string version;     ///< DRM driver version "major.minor.patch"; rocket says 0.0.0
@@ -134,11 +134,11 @@ class Device {
   virtual void destroy_buffer(std::uint32_t handle, std::span<std::byte> host) noexcept = 0;
 };
 
-/// Opens "sim" (a machine of its own for each call), "sim:cores=N,quirk=NAME" (npu-sim's
-/// quirk_names.hpp; any of the two, quirk= several times, also for "mmio:sim"), "rocket" (first
-/// /dev/accel/accelN whose driver is rocket) or "rocket:PATH". An empty spec means $NPU_DEVICE,
-/// else "sim". Throws no_device, permission_denied, not_supported, invalid_argument; each with a
-/// remedy.
+/// Opens "sim" (a machine of its own for each call), "sim:cores=N,quirk=NAME" (names: npu-sim's
+/// quirk_names.hpp; quirk= several times, also for "mmio:sim"), "rocket" (first /dev/accel/accelN
+/// whose driver is rocket), "rocket:PATH" or "mmio[:CORE,...]" (mapped registers, docs/mmio.md). An
+/// empty spec means $NPU_DEVICE, else "sim". Throws no_device, permission_denied, not_supported,
+/// invalid_argument; each with a remedy.
 std::unique_ptr<Device> open_device(std::string_view spec = {});
 
 }  // namespace npu::device

@@ -166,7 +166,8 @@ bool fits_untranslated(const std::vector<std::uint64_t>& pages) {
 }
 
 /// Cached memory of this process. User space cannot invalidate a line without cleaning it, so what
-/// the CPU writes between fini() and prep() would overwrite the NPU's result: neither call allows it.
+/// the CPU writes between fini() and prep() would overwrite the NPU's result: neither call allows
+/// it.
 class CachedMemory final : public DmaMemory {
  public:
   CachedMemory(std::byte* host, std::size_t bytes, std::vector<std::uint64_t> pages,

@@ -200,8 +200,7 @@ void climb(Ladder& l) {
            l.device = device::open_device(l.options().device);
            l.report.opened = true;
            l.report.device = l.device->info().backend;
-           l.report.provenance =
-               l.device->info().provenance == "modelled" ? "host" : "measured";
+           l.report.provenance = l.device->info().provenance == "modelled" ? "host" : "measured";
            return l.device->info().path;
          });
   if (!l.report.opened) l.report.open_exit_code = exit_code(l.last_error());

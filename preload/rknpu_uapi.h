@@ -86,10 +86,7 @@ struct rknpu_mem_destroy {
   uint64_t obj_addr;
 };
 
-enum rknpu_mem_sync_mode {
-  RKNPU_MEM_SYNC_TO_DEVICE = 1 << 0,
-  RKNPU_MEM_SYNC_FROM_DEVICE = 1 << 1
-};
+enum rknpu_mem_sync_mode { RKNPU_MEM_SYNC_TO_DEVICE = 1 << 0, RKNPU_MEM_SYNC_FROM_DEVICE = 1 << 1 };
 struct rknpu_mem_sync {
   uint32_t flags;
   uint32_t reserved;
@@ -105,8 +102,8 @@ struct rknpu_task {
   uint32_t enable_mask;
   uint32_t int_mask; /* of a start's last task: what ends it */
   uint32_t int_clear;
-  uint32_t int_status;     /* out, of a blocking job's last task */
-  uint32_t regcfg_amount;  /* 64-bit words, the four of the trailer not counted */
+  uint32_t int_status;    /* out, of a blocking job's last task */
+  uint32_t regcfg_amount; /* 64-bit words, the four of the trailer not counted */
   uint32_t regcfg_offset;
   uint64_t regcmd_addr; /* IOVA of the program */
 } __attribute__((packed));
