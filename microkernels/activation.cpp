@@ -86,23 +86,6 @@ double gelu_gate(double x) { return 0.5 * (1 + std::erf(x / std::sqrt(2.0))); }
 
 bool is_gated(Activation f) { return f == Activation::silu || f == Activation::gelu; }
 
-std::vector<std::uint64_t> split(std::uint64_t n, std::size_t cores) {
-  if (n == 0 || cores == 0)
-    throw Error(ErrorCode::invalid_argument,
-                n == 0 ? "activation: an empty vector"
-                       : "activation: needs one open device per core: open one and pass it");
-  const std::uint64_t lanes = atom_elements(DataType::f16), whole = ceil_div(n, lanes);
-  const std::uint64_t parts = std::min<std::uint64_t>(cores, whole);
-  std::vector<std::uint64_t> sizes;
-  std::uint64_t done = 0;
-  for (std::uint64_t i = 1; i <= parts; ++i) {
-    const std::uint64_t end = std::min(n, whole * i / parts * lanes);
-    sizes.push_back(end - done);
-    done = end;
-  }
-  return sizes;
-}
-
 std::uint64_t atoms(std::uint64_t elements) {
   return ceil_div<std::uint64_t>(elements, atom_elements(DataType::f16));
 }
@@ -153,7 +136,9 @@ void set_activation(DpuSetup& setup, Activation function) {
 
 ActivationF16::ActivationF16(std::span<device::Device* const> devices, Activation function,
                              std::uint64_t n)
-    : n_(n), sizes_(split(n, devices.size())), executor_(devices, slots(function, sizes_)) {
+    : n_(n),
+      sizes_(split_vector(DataType::f16, n, devices.size())),
+      executor_(devices, slots(function, sizes_)) {
   std::vector<std::vector<Stage>> stages;
   for (const std::uint64_t size : sizes_) {
     Stage stage{.program = {.slots = {"x", "gate", "y"}}, .tasks = {}};

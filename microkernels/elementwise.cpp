@@ -35,21 +35,6 @@ std::vector<std::vector<Slot>> slots(DataType type, std::span<const std::uint64_
   return cores;
 }
 
-std::vector<std::uint64_t> split(DataType type, std::uint64_t n, std::size_t cores) {
-  if (n == 0) refuse("an empty vector");
-  if (cores == 0) refuse("needs one open device per core: open one and pass it");
-  const std::uint64_t whole = atoms(type, n), lanes = atom_elements(type);
-  const std::uint64_t parts = std::min<std::uint64_t>(cores, whole);
-  std::vector<std::uint64_t> sizes;
-  std::uint64_t done = 0;
-  for (std::uint64_t i = 1; i <= parts; ++i) {
-    const std::uint64_t end = std::min(n, whole * i / parts * lanes);
-    sizes.push_back(end - done);
-    done = end;
-  }
-  return sizes;
-}
-
 std::uint32_t size_code(DataType type) {
   using S = regdb::dpu::EW_CFG::EDATA_SIZE;
   return bits(type) == 8 ? S::BITS_8 : bits(type) == 16 ? S::BITS_16 : S::BITS_32;
@@ -98,12 +83,12 @@ void set_elementwise(DpuSetup& setup, DataType type, ElementwiseOp op, const Pla
 
 Elementwise::Elementwise(std::span<device::Device* const> devices, DataType type, ElementwiseOp op,
                          std::uint64_t n, const std::optional<ElementwiseScales>& scales)
-    : type_(type), n_(n), executor_(devices, slots(type, split(type, n, devices.size()))) {
+    : type_(type), n_(n), executor_(devices, slots(type, split_vector(type, n, devices.size()))) {
   if (scales && type != DataType::i8) refuse("scales are for int8");
   if (scales && (scales->operand.shift > 63 || scales->result.shift > 63))
     refuse("a shift is 0 to 63");
   std::vector<std::vector<Stage>> stages;
-  for (const std::uint64_t size : split(type, n, devices.size())) {
+  for (const std::uint64_t size : split_vector(type, n, devices.size())) {
     parts_.push_back({parts_.empty() ? 0 : parts_.back().begin + parts_.back().size, size});
     Stage stage{.program = {.slots = {"a", "b", "c"}}, .tasks = {}};
     const std::uint64_t all = atoms(type, size);

@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "microkernels/layout.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
@@ -40,6 +43,23 @@ void emit(Program& program, const FlyingTask& task) {
             .output = task.output});
   namespace on = regdb::enable_mask;
   e.end(on::dpu | on::dpu_rdma);
+}
+
+std::vector<std::uint64_t> split_vector(DataType type, std::uint64_t n, std::size_t cores) {
+  if (n == 0) throw Error(ErrorCode::invalid_argument, "an operation on an empty vector");
+  if (cores == 0)
+    throw Error(ErrorCode::invalid_argument,
+                "an operation needs one open device per core: open one and pass it");
+  const std::uint64_t lanes = atom_elements(type), atoms = ceil_div(n, lanes);
+  const std::uint64_t parts = std::min<std::uint64_t>(cores, atoms);
+  std::vector<std::uint64_t> sizes;
+  std::uint64_t done = 0;
+  for (std::uint64_t i = 1; i <= parts; ++i) {
+    const std::uint64_t end = std::min(n, atoms * i / parts * lanes);
+    sizes.push_back(end - done);
+    done = end;
+  }
+  return sizes;
 }
 
 }  // namespace npu::kernels

@@ -3,7 +3,9 @@
 // array. Vectors as cubes of one atom of channels.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "microkernels/data_type.hpp"
 #include "microkernels/dpu_setup.hpp"
@@ -25,5 +27,9 @@ struct FlyingTask {
 /// Appends the task to the program [compute.md 6.1: allbilly elementwise.py, rocket-userspace
 /// ew_int_probe; both board-proven].
 void emit(Program& program, const FlyingTask& task);
+
+/// Elements of a vector of `n` for each of at most `cores` cores: whole atoms but for the last.
+/// Throws invalid_argument for an empty vector or no core.
+std::vector<std::uint64_t> split_vector(DataType type, std::uint64_t n, std::size_t cores);
 
 }  // namespace npu::kernels
