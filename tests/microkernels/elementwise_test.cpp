@@ -69,7 +69,6 @@ TEST(Elementwise, LongVectorsAreCutIntoTasksAndStillEqual) {
   const Cores cores(2);
   for (const DataType type : {i8, f16}) {
     const std::size_t n = std::size_t{kMaxFlyingAtoms} * atom_elements(type) * 2 + 77;
-    RunStats stats;
     ASSERT_TRUE(compare(cores, 1, type, Op::add, n, 5));
     ASSERT_TRUE(compare(cores, 2, type, Op::mul, n, 6));
   }
