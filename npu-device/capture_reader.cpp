@@ -149,7 +149,7 @@ std::optional<std::size_t> Reader::next_frame(std::size_t first, std::size_t end
 Capture Reader::read() {
   FileHeader begin;
   const std::size_t have = std::min(file_.size(), sizeof begin);
-  std::memcpy(&begin, file_.data(), have);
+  if (have != 0) std::memcpy(&begin, file_.data(), have);
   if (!std::equal(kMagic.begin(), kMagic.begin() + std::min(have, kMagic.size()),
                   begin.magic.begin()))
     bad("This is not a capture: it does not begin as .npucap files do.");

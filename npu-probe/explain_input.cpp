@@ -105,7 +105,7 @@ ExplainedJob of_captured(const device::CaptureJob& from, std::uint32_t process,
       job.note = fmt::format("task {}: {} words at {:#x} are wanted, the capture has {}",
                              job.tasks.size(), task.regcmd_count, task.regcmd, count);
     Words words(count);
-    std::memcpy(words.data(), bytes.data(), count * 8);
+    if (count != 0) std::memcpy(words.data(), bytes.data(), count * 8);
     add_task(job, words, state, setting);
   }
   job.operators = group_tiles(job.tasks);
