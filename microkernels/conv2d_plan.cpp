@@ -232,19 +232,6 @@ void fill_core(const Conv2dPlan& plan, const Sizes& z, Conv2dCore& core, unsigne
   seconds = std::max(seconds, best);
 }
 
-std::vector<Range> even_parts(u32 size, u32 parts, u32 step) {
-  std::vector<Range> ranges;
-  const u32 steps = ceil_div(size, step);
-  parts = std::min(parts, steps);
-  u32 begin = 0;
-  for (u32 i = 1; i <= parts; ++i) {
-    const u32 end = std::min(size, static_cast<u32>(u64{steps} * i / parts) * step);
-    ranges.push_back({begin, end - begin});
-    begin = end;
-  }
-  return ranges;
-}
-
 }  // namespace
 
 u32 Conv2dShape::out_height() const {
@@ -267,10 +254,10 @@ Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsig
   const Range all_rows{0, shape.out_height()}, all_kernels{0, z.kernels};
   const u32 group = mac_format(types.in).kernel_group;
   if (shape.depthwise || shape.out_height() >= 4 * cores || z.kernels < 2 * group) {
-    for (const Range& rows : even_parts(shape.out_height(), cores, 1))
+    for (const Range& rows : split_range(all_rows, cores, 1))
       plan.cores.push_back({.rows = rows, .kernels = all_kernels});
   } else {
-    for (const Range& kernels : even_parts(z.kernels, cores, group))
+    for (const Range& kernels : split_range(all_kernels, cores, group))
       plan.cores.push_back({.rows = all_rows, .kernels = kernels});
   }
   for (Conv2dCore& core : plan.cores)

@@ -62,16 +62,6 @@ void add_bias(DpuSetup& s, const Place& bias) {
   s.bs_operand = bias;
 }
 
-void scale_per_channel(DpuSetup& s, const Place& operands, std::uint32_t shift) {
-  s.bs = {.bs_alu_algo = dpu::BS_CFG::BS_ALU_ALGO::ADD,
-          .bs_alu_src = dpu::BS_CFG::BS_ALU_SRC::MEMORY,
-          .bs_relu_bypass = true};
-  s.bs_mul = {.bs_mul_shift_value = shift, .bs_mul_src = dpu::BS_MUL_CFG::BS_MUL_SRC::MEMORY};
-  s.bs_mul_shift_neg = shift;
-  s.brdma.brdma_data_use = 7;
-  s.bs_operand = operands;
-}
-
 void relu(DpuSetup& s, std::optional<std::int32_t> limit) {
   s.bn = {.bn_relux_en = limit.has_value(), .bn_mul_bypass = true, .bn_alu_bypass = true};
   s.bn_relux = dpu::BN_RELUX_CMP_VALUE::decode(static_cast<std::uint32_t>(limit.value_or(0)));

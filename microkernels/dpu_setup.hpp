@@ -73,10 +73,6 @@ struct DpuSetup {
 /// BS: adds an int32 per channel from memory (4 bytes each, dense) [mesa rkt_regcmd.c].
 void add_bias(DpuSetup& dpu, const Place& bias);
 
-/// BS: adds the int32 and multiplies by the int16 of the channel, shifted right. Memory: 64 bytes
-/// for 8 channels: 8 x int32 addend, 16 bytes 0, 8 x int16 factor [wid vendor dumps, board].
-void scale_per_channel(DpuSetup& dpu, const Place& operands, std::uint32_t shift);
-
 /// BN: max(x, 0), or min(max(x, 0), *limit) in units of the sum; fp32 bits for floats [trm].
 void relu(DpuSetup& dpu, std::optional<std::int32_t> limit = {});
 
@@ -86,8 +82,7 @@ void requantise_output(DpuSetup& dpu, const Requant& requant);
 /// OUT_CVT: fp32 to fp16.
 void narrow_to_f16(DpuSetup& dpu);
 
-/// Writes the stages' registers of DPU: BS_CFG up to OUT_CVT_SHIFT, without BS_OW and WDMA, which
-/// belong to the geometry.
+/// What the DPU writes, and where: the geometry beside the stages.
 struct OutputGeometry {
   std::uint32_t size_e = 1;
   bool od_bypass = true;

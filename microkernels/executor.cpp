@@ -7,29 +7,16 @@
 #include <cstring>
 
 #include "microkernels/layout.hpp"
+#include "microkernels/timer.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
 namespace {
 
-using SteadyClock = std::chrono::steady_clock;
 using device::Job;
 
 // For outputs that nothing overwrote. A result may equal one of them by chance, but not both.
 constexpr std::byte kMarks[2] = {std::byte{0x5A}, std::byte{0xA5}};
-
-// Adds the time of its life to a counter.
-class Timer {
- public:
-  explicit Timer(std::chrono::nanoseconds& total) : total_(total), start_(SteadyClock::now()) {}
-  ~Timer() { total_ += SteadyClock::now() - start_; }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-
- private:
-  std::chrono::nanoseconds& total_;
-  SteadyClock::time_point start_;
-};
 
 // Tasks in order, as few jobs as end in time.
 std::vector<Job> group(const BoundProgram& program, std::span<const TaskInfo> infos,

@@ -9,26 +9,12 @@
 #include "microkernels/gemm_emit.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/reference.hpp"
+#include "microkernels/timer.hpp"
 #include "npu-sim/float_types.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// Adds the time of its life to a counter.
-class Timer {
- public:
-  explicit Timer(std::chrono::nanoseconds& total) : total_(total), start_(Clock::now()) {}
-  ~Timer() { total_ += Clock::now() - start_; }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-
- private:
-  std::chrono::nanoseconds& total_;
-  Clock::time_point start_;
-};
 
 void check_size(const char* what, std::size_t have, std::uint64_t want) {
   if (have != want) {

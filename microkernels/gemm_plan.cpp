@@ -63,24 +63,9 @@ u32 max_rows(u32 k_padded, const GemmTypes& task) {
   return rows < 16 ? rows / 8 * 8 : rows < 32 ? 16 : std::min(rows / 8 * 8, kMaxWideRows);
 }
 
-// `parts` ranges of [begin, begin + size), sizes multiples of `step` but for the last one.
-std::vector<Range> split(Range whole, u32 parts, u32 step) {
-  std::vector<Range> ranges;
-  const u32 steps = ceil_div(whole.size, step);
-  parts = std::min(parts, steps);
-  u32 done = 0;
-  for (u32 i = 0; i < parts; ++i) {
-    const u32 next = static_cast<u32>(u64{steps} * (i + 1) / parts);
-    const u32 end = std::min(whole.size, next * step);
-    ranges.push_back({whole.begin + done, end - done});
-    done = end;
-  }
-  return ranges;
-}
-
 // Parts of at most `limit` (a multiple of step), as even as steps allow.
 std::vector<Range> split_by_limit(Range whole, u32 limit, u32 step) {
-  return split(whole, ceil_div(ceil_div(whole.size, step), limit / step), step);
+  return split_range(whole, ceil_div(ceil_div(whole.size, step), limit / step), step);
 }
 
 struct Tiling {
@@ -153,7 +138,7 @@ Tiling choose_tiling(u32 m, u32 n, u32 k, const GemmTypes& types, const sim::Ope
   for (u32 slices = fewest; slices <= ceil_div(k, format.channel_block) && candidates < kCandidates;
        ++slices) {
     const GemmTypes task = task_types(types, slices);
-    std::vector<Range> ranges = split({0, k}, slices, format.channel_block);
+    std::vector<Range> ranges = split_range({0, k}, slices, format.channel_block);
     u32 k_padded = 0;
     for (const Range& range : ranges)
       k_padded = std::max(k_padded, align_up(range.size, format.channel_block));
@@ -274,11 +259,11 @@ std::vector<GemmCore> divide(const GemmShape& shape, u32 cores, u32 group) {
   const u64 by_m = u64{align_up(ceil_div(shape.m, cores), 4u)} * align_up(shape.n, group);
   std::vector<GemmCore> parts;
   if (by_n <= by_m + by_m / 8) {
-    for (const Range& n : split({0, shape.n}, cores, group)) {
+    for (const Range& n : split_range({0, shape.n}, cores, group)) {
       parts.push_back({.m = {0, shape.m}, .n = n});
     }
   } else {
-    for (const Range& m : split({0, shape.m}, cores, 4)) {
+    for (const Range& m : split_range({0, shape.m}, cores, 4)) {
       parts.push_back({.m = m, .n = {0, shape.n}});
     }
   }
@@ -286,6 +271,20 @@ std::vector<GemmCore> divide(const GemmShape& shape, u32 cores, u32 group) {
 }
 
 }  // namespace
+
+std::vector<Range> split_range(Range whole, u32 parts, u32 step) {
+  std::vector<Range> ranges;
+  const u32 steps = ceil_div(whole.size, step);
+  parts = std::min(parts, steps);
+  u32 done = 0;
+  for (u32 i = 0; i < parts; ++i) {
+    const u32 next = static_cast<u32>(u64{steps} * (i + 1) / parts);
+    const u32 end = std::min(whole.size, next * step);
+    ranges.push_back({whole.begin + done, end - done});
+    done = end;
+  }
+  return ranges;
+}
 
 std::string to_string(const GemmTypes& types) {
   return fmt::format("{}->{}", to_string(types.in), to_string(types.out));

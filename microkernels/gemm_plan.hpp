@@ -47,6 +47,10 @@ struct Range {
   friend bool operator==(const Range&, const Range&) = default;
 };
 
+/// `whole` in `parts` ranges as even as possible, or fewer if there are not as many steps; sizes
+/// are multiples of `step` but for the last one.
+std::vector<Range> split_range(Range whole, std::uint32_t parts, std::uint32_t step);
+
 /// One task: a tile of C over a slice of K. Offsets are bytes into the core's buffers.
 struct GemmTask {
   std::uint32_t slice = 0;  ///< index of the K slice
