@@ -10,19 +10,11 @@
 
 #include "preload/capture_descriptors.hpp"
 #include "preload/capture_real.hpp"
+#include "preload/open_mode.hpp"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 using namespace npu::preload;
-
-namespace {
-
-mode_t mode_of(int flags, va_list list) {
-  const bool has_mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
-  return has_mode ? static_cast<mode_t>(va_arg(list, int)) : 0;
-}
-
-}  // namespace
 
 #define DEFINE_OPEN(name)                             \
   EXPORT int name(const char* path, int flags, ...) { \

@@ -2,6 +2,7 @@
 // libc's functions that take paths: a program meets the nodes and the sysfs entries around them
 // through these. What is not ours goes on to the real ones, untouched.
 #include "preload/interpose.hpp"
+#include "preload/open_mode.hpp"
 
 #include <linux/limits.h>
 #include <stdarg.h>
@@ -195,13 +196,6 @@ void fill(const Node& node, struct stat64* st) { fill_any(node, st); }
 using namespace npu::preload;
 
 // open ------------------------------------------------------------------------------------------
-
-namespace {
-mode_t mode_of(int flags, va_list list) {
-  const bool has_mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
-  return has_mode ? static_cast<mode_t>(va_arg(list, int)) : 0;
-}
-}  // namespace
 
 #define DEFINE_OPEN(name)                                                          \
   EXPORT int name(const char* path, int flags, ...) {                              \
