@@ -197,10 +197,13 @@ double Layer::macs() const {
   return windows * kernel * kernel * (kind == Kind::convolution ? in_channels : 1);
 }
 
-std::vector<Layer> mobilenet_v1() {
+std::vector<Layer> mobilenet_v1(double multiplier, std::uint32_t size) {
   std::mt19937 rng(1);
   std::vector<Layer> layers;
-  layers.push_back(convolution("conv 3x3", Kind::convolution, 224, 3, 32, 3, 2, rng));
+  const auto scaled = [&](std::uint32_t channels) {
+    return static_cast<std::uint32_t>(channels * multiplier);
+  };
+  layers.push_back(convolution("conv 3x3", Kind::convolution, size, 3, scaled(32), 3, 2, rng));
   const struct {
     std::uint32_t stride, channels;
   } kBlocks[] = {{1, 64},  {2, 128}, {1, 128}, {2, 256}, {1, 256},  {2, 512}, {1, 512},
@@ -211,10 +214,11 @@ std::vector<Layer> mobilenet_v1() {
     layers.push_back(convolution("depthwise 3x3", Kind::depthwise, before.out_size, channels,
                                  channels, 3, block.stride, rng));
     layers.push_back(convolution("conv 1x1", Kind::convolution, layers.back().out_size, channels,
-                                 block.channels, 1, 1, rng));
+                                 scaled(block.channels), 1, 1, rng));
   }
-  layers.push_back({"average pool 7x7", Kind::average_pool, 7, 1024, 1, 1024, 7, 1});
-  layers.push_back(convolution("fully connected", Kind::convolution, 1, 1024, 1001, 1, 1, rng));
+  const std::uint32_t last = size / 32, features = scaled(1024);
+  layers.push_back({"average pool", Kind::average_pool, last, features, 1, features, last, 1});
+  layers.push_back(convolution("fully connected", Kind::convolution, 1, features, 1001, 1, 1, rng));
   return layers;
 }
 

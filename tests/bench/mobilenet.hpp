@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// MobileNetV1 1.0 224 in int8: its layers, the programs that Mesa's driver would emit for them, and
+// MobileNetV1 in int8: its layers, the programs that Mesa's driver would emit for them, and
 // the same layers on the host.
 #pragma once
 
@@ -29,8 +29,9 @@ struct Layer {
   std::uint32_t padded_channels() const { return (in_channels + 15) / 16 * 16; }
 };
 
-/// The 29 layers (the average pool counts) with random weights.
-std::vector<Layer> mobilenet_v1();
+/// The 29 layers (the average pool counts) with random weights; `multiplier` of the channels, `size`
+/// of the image (a multiple of 32).
+std::vector<Layer> mobilenet_v1(double multiplier = 1, std::uint32_t size = 224);
 
 /// Weights as the NPU wants them, channels padded to whole atoms, kernels to an even number.
 std::vector<std::int8_t> npu_weights(const Layer& layer);
