@@ -45,20 +45,21 @@ std::uint64_t weight_count(const Conv2dShape& s) {
          (s.depthwise ? 1 : s.out_channels);
 }
 
-// [O/G][C/B][KH][KW][G][B]; the last blocks of C are as wide as the channels left, kernels are
-// padded to whole groups [compute.md 3.2, 4].
+// [O/G][C/B][KH][KW][G][B]; the last blocks of C are as wide as the channels left, the last group
+// holds the kernels that the array is told of [compute.md 3.2, 4].
 void pack_dense(const Conv2dPlan& plan, Range kernels, const std::byte* from,
                 std::span<std::byte> to) {
   const Conv2dShape& s = plan.shape;
   const MacFormat format = mac_format(plan.types.in);
   const std::size_t size = host_bytes(plan.types.in);
   const std::size_t taps = std::size_t{s.kernel_height} * s.kernel_width;
+  const std::size_t all = conv2d_mac_kernels(s, plan.types, kernels);
   std::fill(to.begin(), to.end(), std::byte{0});
   for (std::uint32_t i = 0; i < kernels.size; ++i) {
     const std::uint32_t o = kernels.begin + i;
     if (o >= s.out_channels) break;
     const std::size_t group = i / format.kernel_group * format.kernel_group;
-    const std::size_t in_group = std::min<std::size_t>(format.kernel_group, kernels.size - group);
+    const std::size_t in_group = std::min<std::size_t>(format.kernel_group, all - group);
     for (std::uint32_t c = 0; c < s.in_channels; c += format.channel_block) {
       const std::size_t block = std::min(format.channel_block, plan.channels - c);
       const std::size_t real = std::min<std::size_t>(block, s.in_channels - c);
@@ -72,17 +73,18 @@ void pack_dense(const Conv2dPlan& plan, Range kernels, const std::byte* from,
   }
 }
 
-// [C/G][KH][KW][G], whole groups.
+// [C/G][KH][KW][G]; the last group of int8 is as wide as the atoms that are left.
 void pack_depthwise(const Conv2dPlan& plan, const std::byte* from, std::span<std::byte> to) {
   const Conv2dShape& s = plan.shape;
   const std::size_t size = host_bytes(plan.types.in);
-  const std::size_t group = plan.types.in == DataType::i8 ? 64 : 32;
+  const std::size_t group = conv2d_group(s, plan.types.in);
   const std::size_t taps = std::size_t{s.kernel_height} * s.kernel_width;
   std::fill(to.begin(), to.end(), std::byte{0});
   for (std::size_t c = 0; c < s.in_channels; c += group) {
+    const std::size_t wide = std::min<std::size_t>(group, plan.channels - c);
     const std::size_t real = std::min<std::size_t>(group, s.in_channels - c);
     for (std::size_t tap = 0; tap < taps; ++tap)
-      std::memcpy(to.data() + (c * taps + tap * group) * size,
+      std::memcpy(to.data() + (c * taps + tap * wide) * size,
                   from + (tap * s.in_channels + c) * size, real * size);
   }
 }
@@ -150,7 +152,8 @@ void Conv2d::upload_programs() {
     for (const Conv2dTask& task : core.tasks) {
       // Planes lie one after the other, rows of a plane too.
       const std::uint64_t planes =
-          (task.kernels.end() - core.kernels.begin) / atom_elements(plan_.types.out);
+          ceil_div(std::min(task.kernels.end(), plan_.shape.out_channels) - core.kernels.begin,
+                   atom_elements(plan_.types.out));
       const std::uint64_t last =
           (planes - 1) * positions +
           std::uint64_t{task.rows.end() - core.rows.begin} * plan_.shape.out_width();

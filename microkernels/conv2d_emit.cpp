@@ -3,6 +3,8 @@
 // [rocket-userspace gen_conv2d_fill, HW].
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "microkernels/conv2d_plan.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/mac_task.hpp"
@@ -47,6 +49,7 @@ Program emit_conv2d(const Conv2dPlan& plan, std::size_t core_index, std::int8_t 
   Program program{.slots = {"in", "weights", "bias", "out"}};
   for (const Conv2dTask& t : core.tasks) {
     const std::uint32_t kernels = t.kernels.size;
+    const std::uint32_t mac_kernels = conv2d_mac_kernels(s, plan.types, t.kernels);
     const std::uint32_t first_kernel = t.kernels.begin - core.kernels.begin;
     const std::uint64_t surface = std::uint64_t{out_width} * core.rows.size;
     const std::uint32_t kernel_bytes = taps * plan.channels * element;
@@ -65,7 +68,7 @@ Program emit_conv2d(const Conv2dPlan& plan, std::size_t core_index, std::int8_t 
         .grains = 50 + s.stride_y + 1,
         .features = {kConvIn, std::uint64_t{t.in_first - core.in_first} * s.in_width * kAtomBytes},
         .depthwise = s.depthwise,
-        .kernels = s.depthwise ? 1 : kernels,
+        .kernels = mac_kernels,
         .kernel_width = s.kernel_width,
         .kernel_height = s.kernel_height,
         .stride_x = s.stride_x,
@@ -74,10 +77,12 @@ Program emit_conv2d(const Conv2dPlan& plan, std::size_t core_index, std::int8_t 
         .dilation_y = s.dilation_y,
         .pad_left = s.pad_left,
         .pad_top = t.pad_top,
+        // The same byte in every lane: depthwise pads some channels with the second one
+        // [notes depthwise-conv, HW].
         .pad_value =
-            plan.types.in == DataType::i8 ? static_cast<std::uint32_t>(std::int32_t{pad_value}) : 0,
+            plan.types.in == DataType::i8 ? static_cast<std::uint8_t>(pad_value) * 0x01010101u : 0,
         .kernel_bytes = kernel_bytes,
-        .weight_bytes = s.depthwise ? kernel_bytes : kernels * kernel_bytes,
+        .weight_bytes = mac_kernels * kernel_bytes,
         .weights = {kConvWeights, s.depthwise ? 0 : std::uint64_t{first_kernel} * kernel_bytes},
         .data_banks = t.data_banks,
         .weight_banks = t.weight_banks,
@@ -89,7 +94,7 @@ Program emit_conv2d(const Conv2dPlan& plan, std::size_t core_index, std::int8_t 
                    .width = out_width,
                    .height = t.rows.size,
                    .channels = kernels,
-                   .original_channels = kernels,
+                   .original_channels = std::min(kernels, s.out_channels - t.kernels.begin),
                    .surface = static_cast<std::uint32_t>(surface),
                    .surface_add = static_cast<std::uint32_t>(surface) * form.planes,
                    .output = {kConvOut,

@@ -80,9 +80,13 @@ void check_shape(const Conv2dShape& s, unsigned cores) {
   if (cores == 0) refuse("needs at least one core");
 }
 
-u32 channel_step(const Conv2dShape& s, DataType in) {
-  if (s.depthwise) return in == DataType::i8 ? 64 : 32;  // [notes depthwise-conv, HW]
-  return in == DataType::i8 ? 16 : 32;
+// Mesa's depthwise features end with their last atom too; only the DPU's sizes are whole groups
+// [mesa rkt_task.c]. fp16 is proven with whole groups only [notes depthwise-conv, HW].
+u32 channel_step(DataType in) { return in == DataType::i8 ? 16 : 32; }
+
+// Channels of the output that mean something, of those that a task computes.
+u32 real_kernels(const Conv2dShape& s, Range kernels) {
+  return std::min(kernels.size, s.out_channels - kernels.begin);
 }
 
 // 128-byte entries that a row of the image takes in CBUF [mesa rkt_task.c].
@@ -94,12 +98,16 @@ u32 entries_per_row(u32 width, u32 channels, DataType in) {
 
 struct Sizes {
   u32 channels, kernels, kernel_bytes, row_entries, out_element_bytes;
+  // A depthwise kernel_bytes is that of one channel.
+  u64 weight_bytes(const Conv2dShape& s, const Conv2dTypes& t, Range of) const {
+    return u64{s.depthwise ? channels : conv2d_mac_kernels(s, t, of)} * kernel_bytes;
+  }
 };
 
 Sizes sizes(const Conv2dShape& s, const Conv2dTypes& t) {
   Sizes z{};
-  z.channels = align_up(s.in_channels, channel_step(s, t.in));
-  z.kernels = s.depthwise ? z.channels : align_up(s.out_channels, mac_format(t.in).kernel_group);
+  z.channels = align_up(s.in_channels, channel_step(t.in));
+  z.kernels = align_up(s.out_channels, conv2d_group(s, t.in));
   const u64 bytes =
       u64{s.kernel_height} * s.kernel_width * (s.depthwise ? 1 : z.channels) * bits(t.in) / 8;
   if (bytes >= kLargestKernelBytes)
@@ -124,9 +132,10 @@ void set_input_rows(const Conv2dShape& s, Range rows, u32& first, u32& count, u3
 sim::TaskWork work_of(const Conv2dPlan& plan, const Sizes& z, const Conv2dTask& task) {
   const Conv2dShape& s = plan.shape;
   const u64 positions = u64{task.rows.size} * s.out_width();
-  const u64 weights = u64{task.kernels.size} * z.kernel_bytes;
+  const u32 real = real_kernels(s, task.kernels);
+  const u64 weights = z.weight_bytes(s, plan.types, task.kernels);
   return {.type = plan.types.in == DataType::i8 ? sim::MacType::int8 : sim::MacType::fp16,
-          .kernels = s.depthwise ? 1 : task.kernels.size,
+          .kernels = conv2d_mac_kernels(s, plan.types, task.kernels),
           .channels = z.channels,
           .kernel_width = s.kernel_width,
           .kernel_height = s.kernel_height,
@@ -135,9 +144,10 @@ sim::TaskWork work_of(const Conv2dPlan& plan, const Sizes& z, const Conv2dTask& 
           .regcmd_words = kRegcmdWords,
           .feature_bytes = u64{task.in_rows} * s.in_width * z.channels * bits(plan.types.in) / 8,
           .weight_bytes = weights,
-          .operand_bytes = plan.types.out == DataType::i8 ? u64{task.kernels.size} * 4 : 0,
-          .output_bytes = positions * task.kernels.size * z.out_element_bytes,
-          .output_elements = positions * task.kernels.size,
+          .operand_bytes = plan.types.out == DataType::i8 ? u64{real} * 4 : 0,
+          .output_bytes =
+              positions * align_up(real, atom_elements(plan.types.out)) * z.out_element_bytes,
+          .output_elements = positions * real,
           .weight_reuse = task.weight_reuse};
 }
 
@@ -151,7 +161,7 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
   const u64 weight_room = u64{kBanks - data_banks} * kBankBytes;
   const u32 group = s.depthwise ? z.channels : mac_format(plan.types.in).kernel_group;
   if (u64{group} * z.kernel_bytes > weight_room) return {};
-  const bool resident = u64{core.kernels.size} * z.kernel_bytes <= weight_room;
+  const bool resident = z.weight_bytes(s, plan.types, core.kernels) <= weight_room;
 
   std::vector<Conv2dTask> tasks;
   u64 macs = 0, bytes = 0;
@@ -205,7 +215,7 @@ void fill_core(const Conv2dPlan& plan, const Sizes& z, Conv2dCore& core, unsigne
   u32 pad = 0;
   set_input_rows(s, core.rows, core.in_first, core.in_rows, pad);
   core.in_bytes = u64{core.in_rows} * s.in_width * z.channels * bits(plan.types.in) / 8;
-  core.weight_bytes = u64{core.kernels.size} * z.kernel_bytes;
+  core.weight_bytes = z.weight_bytes(s, plan.types, core.kernels);
   core.bias_bytes = plan.types.out == DataType::i8 ? u64{core.kernels.size} * 4 : 0;
   core.out_bytes = u64{core.rows.size} * s.out_width() * core.kernels.size * z.out_element_bytes;
   for (const u64 bytes : {core.in_bytes, core.weight_bytes, core.out_bytes})
@@ -233,6 +243,17 @@ void fill_core(const Conv2dPlan& plan, const Sizes& z, Conv2dCore& core, unsigne
 }
 
 }  // namespace
+
+u32 conv2d_group(const Conv2dShape& shape, DataType in) {
+  if (shape.depthwise) return in == DataType::i8 ? 64 : 32;  // [notes depthwise-conv, HW]
+  return mac_format(in).kernel_group;
+}
+
+u32 conv2d_mac_kernels(const Conv2dShape& s, const Conv2dTypes& t, Range kernels) {
+  if (s.depthwise) return 1;
+  if (t != Conv2dTypes{DataType::i8, DataType::i8}) return kernels.size;
+  return align_up(real_kernels(s, kernels), 2u);
+}
 
 u32 Conv2dShape::out_height() const {
   return out_size(in_height, pad_top, pad_bottom, kernel_height, dilation_y, stride_y);

@@ -34,6 +34,15 @@ struct Conv2dShape {
 /// ReLU). Depthwise: i8 -> i8, f16 -> f16.
 using Conv2dTypes = GemmTypes;
 
+/// Kernels (depthwise: channels) that the DPU writes together. Tasks compute whole groups: with a
+/// group cut short they do not end on a board [notes out-cvt-converter, depthwise-conv, HW].
+std::uint32_t conv2d_group(const Conv2dShape& shape, DataType in);
+
+/// Kernels that the array is told of and that lie in memory. int8 output: a last group that is cut
+/// short to an even number, beside a DPU that counts whole groups, as Mesa runs the 1001 classes of
+/// MobileNet [mesa rkt_task.c, boards]; else all. Depthwise: 1.
+std::uint32_t conv2d_mac_kernels(const Conv2dShape& shape, const Conv2dTypes& types, Range kernels);
+
 /// One task: output rows [rows.begin, rows.end()) of the kernels [kernels.begin, ...).
 struct Conv2dTask {
   Range rows, kernels;

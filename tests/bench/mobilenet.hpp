@@ -29,8 +29,8 @@ struct Layer {
   std::uint32_t padded_channels() const { return (in_channels + 15) / 16 * 16; }
 };
 
-/// The 29 layers (the average pool counts) with random weights; `multiplier` of the channels, `size`
-/// of the image (a multiple of 32).
+/// The 29 layers (the average pool counts) with random weights; `multiplier` of the channels,
+/// `size` of the image (a multiple of 32).
 std::vector<Layer> mobilenet_v1(double multiplier = 1, std::uint32_t size = 224);
 
 /// Weights as the NPU wants them, channels padded to whole atoms, kernels to an even number.

@@ -65,8 +65,8 @@ std::vector<sim::TaskWork> mesa_work(const Layer& layer) {
 }
 
 Modelled model_job(std::span<const sim::TaskWork> works, double npu_hz, unsigned active_cores) {
-  const sim::JobTime time = sim::estimate_job(works, {}, sim::default_calibration().values,
-                                              {npu_hz, active_cores});
+  const sim::JobTime time =
+      sim::estimate_job(works, {}, sim::default_calibration().values, {npu_hz, active_cores});
   return {time.tasks, time.bytes, time.total};
 }
 
@@ -76,11 +76,11 @@ std::vector<LayerQuality> mobilenet_quality(double multiplier, std::uint32_t siz
   for (const Layer& l : mobilenet_v1(multiplier, size)) {
     if (l.kind == Layer::Kind::average_pool) continue;
     const std::string shape = std::to_string(l.in_size) + "x" + std::to_string(l.in_size) + "x" +
-                              std::to_string(l.in_channels) + " -> " +
-                              std::to_string(l.out_size) + "x" + std::to_string(l.out_size) + "x" +
+                              std::to_string(l.in_channels) + " -> " + std::to_string(l.out_size) +
+                              "x" + std::to_string(l.out_size) + "x" +
                               std::to_string(l.out_channels);
-    layers.push_back({l.name, shape, model_ours(l, cores, npu_hz),
-                      model_job(mesa_work(l), npu_hz, 1)});
+    layers.push_back(
+        {l.name, shape, model_ours(l, cores, npu_hz), model_job(mesa_work(l), npu_hz, 1)});
   }
   return layers;
 }

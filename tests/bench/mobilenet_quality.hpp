@@ -15,9 +15,9 @@
 namespace npu::bench {
 
 struct Modelled {
-  std::size_t tasks = 0;     ///< of all cores
-  std::uint64_t bytes = 0;   ///< over the memory port
-  double seconds = 0;        ///< of the busiest core, submit and interrupts included
+  std::size_t tasks = 0;    ///< of all cores
+  std::uint64_t bytes = 0;  ///< over the memory port
+  double seconds = 0;       ///< of the busiest core, submit and interrupts included
 };
 
 struct LayerQuality {

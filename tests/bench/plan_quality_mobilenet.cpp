@@ -31,8 +31,8 @@ bool report(double multiplier, std::uint32_t size, unsigned cores, double mhz) {
                l.ours.seconds * 1e6, l.mesa.seconds * 1e6, l.ours.seconds / l.mesa.seconds,
                l.ours.tasks, l.mesa.tasks);
   const auto all = npu::bench::sums(layers);
-  fmt::print("{:<16} {:<26} {:>9.1f} {:>9.1f} {:>6.3f} {:>6} {:>6}\n\n", "all", "",
-             all.ours * 1e6, all.mesa * 1e6, all.ours / all.mesa, all.our_tasks, all.mesa_tasks);
+  fmt::print("{:<16} {:<26} {:>9.1f} {:>9.1f} {:>6.3f} {:>6} {:>6}\n\n", "all", "", all.ours * 1e6,
+             all.mesa * 1e6, all.ours / all.mesa, all.our_tasks, all.mesa_tasks);
   return all.ours <= all.mesa;
 }
 
