@@ -22,15 +22,9 @@ constexpr std::byte kMarks[2] = {std::byte{0x5A}, std::byte{0xA5}};
 std::vector<Job> group(const BoundProgram& program, std::span<const TaskInfo> infos,
                        std::uint32_t base, const Job& buffers) {
   std::vector<Job> jobs;
-  std::uint64_t macs = 0, bytes = 0;
+  JobCutter cutter;
   for (std::size_t i = 0; i < program.tasks.size(); ++i) {
-    if (jobs.empty() || macs + infos[i].macs > Executor::kMaxJobMacs ||
-        bytes + infos[i].bytes > Executor::kMaxJobBytes) {
-      jobs.push_back(buffers);
-      macs = bytes = 0;
-    }
-    macs += infos[i].macs;
-    bytes += infos[i].bytes;
+    if (cutter.cuts(infos[i])) jobs.push_back(buffers);
     const BoundProgram::Task& task = program.tasks[i];
     jobs.back().tasks.push_back({static_cast<std::uint32_t>(base + task.offset), task.count});
   }
@@ -98,7 +92,7 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
             core.buffers[task.out_slot].size() < kAtomBytes ||
             task.last_atom > core.buffers[task.out_slot].size() - kAtomBytes)
           throw Error(ErrorCode::invalid_argument, "a task's last atom is in no buffer");
-      programs.push_back(bind(stage.program, iova));
+      programs.push_back(kernels::bind(stage.program, iova));
       words += programs.back().words.size();
     }
     const std::size_t bytes = std::max<std::size_t>(words, 1) * sizeof(std::uint64_t);
@@ -123,52 +117,64 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
   }
 }
 
-void Executor::run(std::size_t stage, RunStats& stats) {
+void Executor::start(Core& core, std::size_t stage, std::byte mark, RunStats& stats) {
+  const Timer timer(stats.submit);
+  const StageJobs& jobs = core.stages[stage];
+  if (jobs.jobs.empty()) return;
+  for (const TaskInfo& task : jobs.tasks) std::ranges::fill(atom(core, task), mark);
+  for (std::size_t s = 0; s < core.slots.size(); ++s)
+    if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
+      core.device->fini(core.buffers[s]);
+  core.device->submit(jobs.jobs);
+  ++stats.submits;
+  stats.jobs += static_cast<std::uint32_t>(jobs.jobs.size());
+  stats.tasks += static_cast<std::uint32_t>(jobs.tasks.size());
+  stats.regcmd_words += jobs.words;
+}
+
+std::size_t Executor::finish(Core& core, std::size_t stage, std::byte mark,
+                             std::chrono::milliseconds timeout, std::vector<bool>& done,
+                             RunStats& stats) {
+  const Timer timer(stats.wait);
+  const StageJobs& jobs = core.stages[stage];
+  if (jobs.jobs.empty()) return 0;
+  for (std::size_t s = 0; s < core.slots.size(); ++s)
+    if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
+      core.device->prep(core.buffers[s], timeout);
+  done.resize(jobs.tasks.size());
+  std::size_t missing = 0;
+  for (std::size_t t = 0; t < jobs.tasks.size(); ++t) {
+    const std::span<std::byte> last = atom(core, jobs.tasks[t]);
+    if (std::ranges::any_of(last, [&](std::byte b) { return b != mark; })) done[t] = true;
+    missing += !done[t];
+  }
+  return missing;
+}
+
+void Executor::run(std::size_t stage, RunStats& stats,
+                   const std::function<void(std::size_t core)>& read) {
   std::uint64_t macs = 0;
   for (const Core& core : cores_) macs += core.stages.at(stage).macs;
   // A simulated core may be slow (emulation, sanitizers); a real one is retired by the kernel.
   const std::chrono::milliseconds timeout(60'000 + macs / 10'000);
   std::vector<std::vector<bool>> done(cores_.size());
-  std::size_t missing = 0;
-  for (const std::byte mark : kMarks) {
-    {
-      const Timer timer(stats.submit);
-      for (Core& core : cores_) {
-        const StageJobs& jobs = core.stages[stage];
-        if (jobs.jobs.empty()) continue;
-        for (const TaskInfo& task : jobs.tasks) std::ranges::fill(atom(core, task), mark);
-        for (std::size_t s = 0; s < core.slots.size(); ++s)
-          if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
-            core.device->fini(core.buffers[s]);
-        core.device->submit(jobs.jobs);
-        ++stats.submits;
-        stats.jobs += static_cast<std::uint32_t>(jobs.jobs.size());
-        stats.tasks += static_cast<std::uint32_t>(jobs.tasks.size());
-        stats.regcmd_words += jobs.words;
-      }
+  for (Core& core : cores_) start(core, stage, kMarks[0], stats);
+  std::size_t missing = 0;  // all cores are waited for, whatever happens
+  for (std::size_t i = 0; i < cores_.size(); ++i) {
+    Core& core = cores_[i];
+    std::size_t left = finish(core, stage, kMarks[0], timeout, done[i], stats);
+    if (left != 0) {
+      start(core, stage, kMarks[1], stats);
+      left = finish(core, stage, kMarks[1], timeout, done[i], stats);
     }
-    missing = 0;
-    const Timer timer(stats.wait);
-    for (std::size_t i = 0; i < cores_.size(); ++i) {
-      Core& core = cores_[i];
-      const StageJobs& jobs = core.stages[stage];
-      if (jobs.jobs.empty()) continue;
-      for (std::size_t s = 0; s < core.slots.size(); ++s)
-        if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
-          core.device->prep(core.buffers[s], timeout);
-      done[i].resize(jobs.tasks.size());
-      for (std::size_t t = 0; t < jobs.tasks.size(); ++t) {
-        const std::span<std::byte> last = atom(core, jobs.tasks[t]);
-        if (std::ranges::any_of(last, [&](std::byte b) { return b != mark; })) done[i][t] = true;
-        missing += !done[i][t];
-      }
-    }
-    if (missing == 0) return;
+    missing += left;
+    if (read && missing == 0) read(i);
   }
-  throw Error(ErrorCode::device_fault,
-              fmt::format("{} task(s) ended without writing their output: look for "
-                          "\"NPU job timed out\" or an IOMMU fault in the kernel log",
-                          missing));
+  if (missing != 0)
+    throw Error(ErrorCode::device_fault,
+                fmt::format("{} task(s) ended without writing their output: look for "
+                            "\"NPU job timed out\" or an IOMMU fault in the kernel log",
+                            missing));
 }
 
 }  // namespace npu::kernels

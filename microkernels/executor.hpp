@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -49,15 +50,37 @@ struct RunStats {
   std::chrono::nanoseconds submit{}, wait{};
 };
 
+/// Consecutive tasks become one job up to this much work. A job is retired after 500 ms
+/// [rocket_job.c]; at the 200 MHz that mainline boots with, a core was measured at 28 G products
+/// per second (fp16, measurements-public.csv): these limits leave a factor of ten.
+inline constexpr std::uint64_t kMaxJobMacs = std::uint64_t{1} << 30;
+inline constexpr std::uint64_t kMaxJobBytes = std::uint64_t{64} << 20;
+
+/// Where the executor cuts the tasks of a stage into jobs. Told of one task after the other.
+class JobCutter {
+ public:
+  /// Whether this task is the first of a job.
+  bool cuts(const TaskInfo& task) {
+    const bool cut =
+        first_ || macs_ + task.macs > kMaxJobMacs || bytes_ + task.bytes > kMaxJobBytes;
+    if (cut) macs_ = bytes_ = 0;
+    first_ = false;
+    macs_ += task.macs;
+    bytes_ += task.bytes;
+    return cut;
+  }
+
+ private:
+  bool first_ = true;
+  std::uint64_t macs_ = 0, bytes_ = 0;
+};
+
 /// An operator's buffers and programs on its devices: one file per core, because the kernel keeps a
 /// file's queued work on one core. The devices must outlive it.
 class Executor {
  public:
-  /// Consecutive tasks become one job up to this much work. A job is retired after 500 ms
-  /// [rocket_job.c]; at the 200 MHz that mainline boots with, a core was measured at 28 G products
-  /// per second (fp16, measurements-public.csv): these limits leave a factor of ten.
-  static constexpr std::uint64_t kMaxJobMacs = std::uint64_t{1} << 30;
-  static constexpr std::uint64_t kMaxJobBytes = std::uint64_t{64} << 20;
+  static constexpr std::uint64_t kMaxJobMacs = kernels::kMaxJobMacs;
+  static constexpr std::uint64_t kMaxJobBytes = kernels::kMaxJobBytes;
 
   /// Creates the buffers: slots[core] on devices[core]; there may be more devices than cores in
   /// `slots`. Throws invalid_argument without enough devices, what Device::create_buffer() throws.
@@ -80,13 +103,16 @@ class Executor {
   }
   void written(std::size_t core, std::uint32_t slot);
 
-  /// Runs one stage on all cores and waits; outputs are then readable. The kernel reports success
+  /// Runs one stage on all cores and waits; outputs are then readable. `read(core)` is called for
+  /// each core once its outputs are, while others may still be at work; its time is not counted.
+  /// The kernel reports success
   /// for a job that its timeout retired, so every task's last atom is overwritten with a mark
   /// before the run and checked after it; a result may equal a mark by chance, therefore a task
   /// that seems to have written nothing is run once more with another mark: programs must give the
   /// same result twice. Throws device_fault if tasks left their output untouched, and what Device
   /// throws.
-  void run(std::size_t stage, RunStats& stats);
+  void run(std::size_t stage, RunStats& stats,
+           const std::function<void(std::size_t core)>& read = {});
 
  private:
   struct StageJobs {
@@ -103,6 +129,10 @@ class Executor {
   };
 
   std::span<std::byte> atom(const Core& core, const TaskInfo& task) const;
+  void start(Core& core, std::size_t stage, std::byte mark, RunStats& stats);
+  /// Waits; returns how many tasks of `missing` still show the mark, and keeps those.
+  std::size_t finish(Core& core, std::size_t stage, std::byte mark,
+                     std::chrono::milliseconds timeout, std::vector<bool>& done, RunStats& stats);
 
   std::vector<Core> cores_;
   std::size_t stages_ = 0;

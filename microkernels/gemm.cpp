@@ -7,10 +7,12 @@
 #include <cstring>
 
 #include "microkernels/gemm_emit.hpp"
+#include "microkernels/gemm_tiling.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/reference.hpp"
 #include "microkernels/timer.hpp"
 #include "npu-sim/float_types.hpp"
+#include "npu-sim/thread_pool.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
@@ -38,18 +40,27 @@ std::vector<std::vector<Slot>> slots(const GemmPlan& plan) {
     cores.push_back({{"a", core.a_bytes, input},
                      {"b", core.b_bytes, input},
                      {"c", core.c_bytes, output},
-                     {"bias", core.bias_bytes, core.bias_bytes != 0 ? input : unused}});
+                     {"bias", core.bias_bytes, core.bias_bytes != 0 ? input : unused},
+                     {"scratch", core.scratch_bytes, core.scratch_bytes != 0 ? scratch : unused}});
   }
   return cores;
 }
 
+// Pieces of work for the host's threads: whole atoms of every type, and enough to be worth it.
+constexpr std::uint32_t kPackChannels = 64, kPackElements = 1 << 16;
+
+sim::ThreadPool& workers() {
+  static sim::ThreadPool pool(0);
+  return pool;
+}
+
 GemmPlan checked_plan(std::span<device::Device* const> devices, const GemmShape& shape,
-                      const GemmTypes& types) {
+                      const GemmTypes& types, const GemmOptions& options) {
   if (devices.empty()) {
     throw Error(ErrorCode::invalid_argument,
                 "a GEMM needs one open device per core: open one and pass it");
   }
-  return plan_gemm(shape, types, static_cast<unsigned>(devices.size()));
+  return plan_gemm(shape, types, static_cast<unsigned>(devices.size()), options);
 }
 
 std::uint64_t packed_bytes(DataType type, std::uint64_t elements) {
@@ -70,29 +81,20 @@ GemmStats fresh_stats(const GemmPlan& plan, std::chrono::nanoseconds pack_weight
 
 }  // namespace
 
-Gemm::Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types)
-    : plan_(checked_plan(devices, shape, types)), executor_(devices, slots(plan_)) {
+Gemm::Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,
+           const GemmOptions& options)
+    : plan_(checked_plan(devices, shape, types, options)), executor_(devices, slots(plan_)) {
   if (types.out != DataType::i8) upload_programs();
 }
 
 void Gemm::upload_programs() {
   std::vector<std::vector<Stage>> stages(plan_.cores.size());
   for (std::size_t i = 0; i < plan_.cores.size(); ++i) {
-    for (std::uint32_t slice = 0; slice < plan_.slices; ++slice) {
+    for (std::uint32_t s = 0; s < plan_.stages; ++s) {
       Stage& stage = stages[i].emplace_back();
-      stage.program = emit_gemm(plan_, i, slice, requant_);
-      for (const GemmTask& task : plan_.cores[i].tasks) {
-        if (task.slice != slice) continue;
-        const std::uint64_t out =
-            packed_bytes(plan_.task_output, std::uint64_t{task.m_padded} * task.n_padded);
-        stage.tasks.push_back(
-            {.macs = task.macs(),
-             .bytes = packed_bytes(plan_.types.in,
-                                   std::uint64_t{task.k_padded} * (task.m_padded + task.n_padded)) +
-                      out,
-             .out_slot = kGemmC,
-             .last_atom = task.c_offset + out - kAtomBytes});
-      }
+      stage.program = emit_gemm(plan_, i, s, requant_);
+      for (const GemmTask& task : plan_.cores[i].tasks)
+        if (plan_.stages == 1 || task.slice == s) stage.tasks.push_back(task_info(plan_, task));
     }
   }
   executor_.set_programs(stages);
@@ -152,55 +154,99 @@ void Gemm::pack_a(ConstElements a, GemmStats& stats) {
   const Timer timer(stats.pack);
   const std::size_t stride = plan_.shape.k;
   const DataType type = plan_.types.in;
-  for (std::size_t i = 0; i < executor_.cores(); ++i) {
-    for (const GemmTask& task : plan_.cores[i].tasks) {
+  struct Piece {  // of a tile: some of its channels, which lie together in the cube
+    std::size_t core;
+    const GemmTask* task;
+    Range k;
+  };
+  // Cores that share columns out read the same rows, cut alike: packed once, copied.
+  const bool same = plan_.choice.split == CoreSplit::columns;
+  std::vector<Piece> pieces;
+  for (std::size_t i = 0; i < (same ? 1 : executor_.cores()); ++i) {
+    const std::vector<GemmTask>& tasks = plan_.cores[i].tasks;
+    for (const GemmTask& task : tasks) {
       // Tasks of one tile of rows share it: pack with the first of them.
       if (task.n.begin != plan_.cores[i].n.begin) continue;
-      const std::size_t bytes = packed_bytes(type, std::uint64_t{task.m_padded} * task.k_padded);
-      const std::size_t first = task.m.begin * stride + task.k.begin;
-      pack_features(type, {a.data() + first * a.element_bytes(), task.m.size, task.k.size, stride},
-                    task.m_padded, task.k_padded,
-                    executor_.host(i, kGemmA).subspan(task.a_offset, bytes));
+      const std::uint32_t step = align_up(kPackElements / task.m_padded + 1, kPackChannels);
+      for (const Range& k : split_by_limit({0, task.k_padded}, step, kPackChannels))
+        pieces.push_back({i, &task, k});
+    }
+  }
+  const auto pack = [&](std::size_t p) {
+    const auto& [core, task, k] = pieces[p];
+    const std::uint64_t rows = task->m_padded;
+    const std::size_t real = std::min(k.end(), task->k.size) - std::min(k.begin, task->k.size);
+    const std::size_t first = task->m.begin * stride + task->k.begin + k.begin;
+    pack_features(type,
+                  {real != 0 ? a.data() + first * a.element_bytes() : nullptr,
+                   real != 0 ? task->m.size : 0, real, stride},
+                  rows, k.size,
+                  executor_.host(core, kGemmA)
+                      .subspan(task->a_offset + packed_bytes(type, rows * k.begin),
+                               packed_bytes(type, rows * k.size)));
+  };
+  workers().parallel_for(pieces.size(), pack);
+  for (std::size_t i = 0; i < executor_.cores(); ++i) {
+    if (same && i != 0) {
+      const std::span<const std::byte> from = executor_.host(0, kGemmA);
+      std::memcpy(executor_.host(i, kGemmA).data(), from.data(), from.size());
     }
     executor_.written(i, kGemmA);
   }
 }
 
-void Gemm::execute(std::uint32_t slice, GemmStats& stats) {
-  RunStats run;
-  executor_.run(slice, run);
-  stats.submit += run.submit;
-  stats.wait += run.wait;
-  stats.jobs += run.jobs;
-  stats.tasks += run.tasks;
-  stats.regcmd_words += run.regcmd_words;
-}
-
-// What the tasks write, slices added up, into a matrix of the sums' type.
-void Gemm::run_slices(std::byte* c, GemmStats& stats) {
+// What a core's tasks wrote, slices added up, into a matrix of the sums' type.
+void Gemm::read_back(std::size_t core, std::uint32_t stage, std::byte* c) {
   const std::size_t stride = plan_.shape.n;
   const DataType type = plan_.task_output;
   const bool widened = type == DataType::i16 && plan_.types.out == DataType::i32;
   const std::size_t element = host_bytes(widened ? DataType::i32 : type);
-  for (std::uint32_t slice = 0; slice < plan_.slices; ++slice) {
-    execute(slice, stats);
-    const Timer timer(stats.unpack);
-    for (std::size_t i = 0; i < executor_.cores(); ++i) {
-      for (const GemmTask& task : plan_.cores[i].tasks) {
-        if (task.slice != slice) continue;
-        const std::span<const std::byte> cube = executor_.host(i, kGemmC).subspan(
-            task.c_offset, packed_bytes(type, std::uint64_t{task.m_padded} * task.n_padded));
-        const MatrixView<std::byte> to{c + (task.m.begin * stride + task.n.begin) * element,
-                                       task.m.size, task.n.size, stride};
-        if (slice != 0) {
-          add_unpack(type, cube, task.m_padded, to);
-        } else if (widened) {
-          widen_unpack(cube, task.m_padded, to);
-        } else {
-          unpack(type, cube, task.m_padded, to);
-        }
-      }
+  struct Piece {  // some columns of a tile
+    const GemmTask* task;
+    Range n;
+  };
+  std::vector<Piece> pieces;
+  const std::uint32_t slice = plan_.stages == 1 ? plan_.slices - 1 : stage;
+  for (const GemmTask& task : plan_.cores[core].tasks) {
+    if (task.slice != slice) continue;
+    const std::uint32_t step = align_up(kPackElements / task.m_padded + 1, kPackChannels);
+    for (const Range& n : split_by_limit({0, task.n.size}, step, kPackChannels))
+      pieces.push_back({&task, n});
+  }
+  workers().parallel_for(pieces.size(), [&](std::size_t p) {
+    const auto& [task, n] = pieces[p];
+    const std::uint64_t rows = task->m_padded;
+    const std::uint32_t columns = n.end() == task->n.size ? task->n_padded - n.begin : n.size;
+    const std::span<const std::byte> cube =
+        executor_.host(core, kGemmC)
+            .subspan(task->c_offset + packed_bytes(type, rows * n.begin),
+                     packed_bytes(type, rows * columns));
+    const MatrixView<std::byte> to{c + (task->m.begin * stride + task->n.begin + n.begin) * element,
+                                   task->m.size, n.size, stride};
+    if (stage != 0) {
+      add_unpack(type, cube, rows, to);
+    } else if (widened) {
+      widen_unpack(cube, rows, to);
+    } else {
+      unpack(type, cube, rows, to);
     }
+  });
+}
+
+void Gemm::run_stages(std::byte* c, GemmStats& stats) {
+  for (std::uint32_t stage = 0; stage < plan_.stages; ++stage) {
+    RunStats run;
+    std::chrono::nanoseconds read{};
+    executor_.run(stage, run, [&](std::size_t core) {
+      const Timer timer(read);
+      read_back(core, stage, c);
+    });
+    stats.unpack += read;
+    stats.submit += run.submit;
+    stats.wait += run.wait;
+    stats.jobs += run.jobs;
+    stats.tasks += run.tasks;
+    stats.regcmd_words += run.regcmd_words;
   }
 }
 
@@ -222,20 +268,20 @@ void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
   if (plan_.types.out == DataType::i8 && plan_.task_output == DataType::i32) {
     // K is sliced: only the host sees whole sums.
     std::vector<std::int32_t> sums(c.size());
-    run_slices(reinterpret_cast<std::byte*>(sums.data()), s);
+    run_stages(reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
     ref_requantise(shape, requant_, bias_, sums,
                    {reinterpret_cast<std::int8_t*>(c.data()), c.size()});
   } else if (plan_.types.out == DataType::f16 && plan_.task_output == DataType::f32) {
     std::vector<float> sums(c.size());
-    run_slices(reinterpret_cast<std::byte*>(sums.data()), s);
+    run_stages(reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
     for (std::size_t i = 0; i < sums.size(); ++i) {
       const std::uint16_t half = sim::float_to_fp16(sums[i]);
       std::memcpy(c.data() + i * sizeof half, &half, sizeof half);
     }
   } else {
-    run_slices(c.data(), s);
+    run_stages(c.data(), s);
   }
   if (stats != nullptr) *stats = s;
 }

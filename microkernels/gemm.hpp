@@ -37,7 +37,8 @@ class Gemm {
  public:
   /// Plans, allocates and, unless the output is int8, writes the programs. Throws what plan_gemm()
   /// and Device::create_buffer() throw, and invalid_argument without a device.
-  Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types);
+  Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,
+       const GemmOptions& options = {});
 
   /// B, row-major [n][k]; must be called before the first run().
   void set_weights(ConstElements b);
@@ -54,8 +55,8 @@ class Gemm {
  private:
   void upload_programs();
   void pack_a(ConstElements a, GemmStats& stats);
-  void execute(std::uint32_t slice, GemmStats& stats);
-  void run_slices(std::byte* c, GemmStats& stats);
+  void run_stages(std::byte* c, GemmStats& stats);
+  void read_back(std::size_t core, std::uint32_t stage, std::byte* c);
 
   GemmPlan plan_;
   Requant requant_;

@@ -6,12 +6,24 @@
 
 #include <fmt/format.h>
 
+#include "microkernels/elementwise.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/mac_task.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
 namespace {
+
+// The DPU adds what lies in memory to each element of a convolution in fp16: EW_CFG, ERDMA_CFG and
+// FEATURE_MODE_CFG of the notes' program, where the main reader fetches the even planes of the
+// operand and the other one the odd planes, each skipping one [notes k-accumulation, HW].
+void add_f16(DpuSetup& s, const Place& sums, std::uint32_t rows) {
+  set_elementwise(s, DataType::f16, ElementwiseOp::add,
+                  {sums.slot, sums.offset + std::uint64_t{rows} * kAtomBytes});
+  s.comb_use = 5;
+  s.main_operand = sums;
+  s.ew_surface = s.ew_notch = s.main_notch = rows;
+}
 
 // SIZE_E [notes size-e-quirk, HW; compute.md 2.3].
 std::uint32_t size_e(DataType out) {
@@ -58,33 +70,34 @@ MacTask mac_task(const GemmTask& t, const GemmTypes& types, const Requant& requa
                          .original_channels = t.n_padded,
                          .surface = t.m_padded,
                          .surface_add = t.m_padded * (size_e(types.out) + 1),
-                         .output = {kGemmC, t.c_offset}},
+                         .output = {t.to_scratch ? kGemmScratch : kGemmC, t.c_offset}},
               .dpu = {}};
   if (converted) {
     add_bias(mac.dpu, {kGemmBias, t.bias_offset});
     requantise_output(mac.dpu, requant);
   }
   if (types.out == DataType::f16) narrow_to_f16(mac.dpu);
+  if (t.adds) add_f16(mac.dpu, {t.to_scratch ? kGemmC : kGemmScratch, t.c_offset}, t.m_padded);
   return mac;
 }
 
 }  // namespace
 
-Program emit_gemm(const GemmPlan& plan, std::size_t core_index, std::uint32_t slice,
+Program emit_gemm(const GemmPlan& plan, std::size_t core_index, std::uint32_t stage,
                   const Requant& requant) {
-  if (core_index >= plan.cores.size() || slice >= plan.slices) {
+  if (core_index >= plan.cores.size() || stage >= plan.stages) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("core {} slice {} is not in a plan of {} core(s) and {} slice(s)",
-                            core_index, slice, plan.cores.size(), plan.slices));
+                fmt::format("core {} stage {} is not in a plan of {} core(s) and {} stage(s)",
+                            core_index, stage, plan.cores.size(), plan.stages));
   }
   if (requant.shift > 63) {
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
   }
-  Program program{.slots = {"a", "b", "c", "bias"}};
+  Program program{.slots = {"a", "b", "c", "bias", "scratch"}};
   for (const GemmTask& task : plan.cores[core_index].tasks) {
-    if (task.slice != slice) continue;
+    if (plan.stages > 1 && task.slice != stage) continue;
     emit(program, mac_task(task, {plan.types.in, plan.task_output}, requant));
   }
   return program;

@@ -11,14 +11,12 @@
 
 namespace npu::kernels {
 
-/// Slots of a GEMM program: features, weights, output and bias.
-enum GemmSlot : std::uint32_t { kGemmA, kGemmB, kGemmC, kGemmBias, kGemmSlots };
-
-/// The tasks of one core and one slice of K, in the plan's order. Every task writes every register
-/// of CNA, CORE, DPU and DPU_RDMA that a convolution can depend on, because registers keep the
-/// values of earlier tasks [compute.md 2.6]. `requant` is used if the tasks write int8.
-/// Throws invalid_argument for a core, slice or requantisation out of range.
-Program emit_gemm(const GemmPlan& plan, std::size_t core, std::uint32_t slice,
+/// The tasks of one core and one stage (a slice of K; all of them if the chip adds them), in the
+/// plan's order. Every task writes every register of CNA, CORE, DPU and DPU_RDMA that a convolution
+/// can depend on, because registers keep the values of earlier tasks [compute.md 2.6]. `requant` is
+/// used if the tasks write int8. Throws invalid_argument for a core, stage or requantisation out of
+/// range.
+Program emit_gemm(const GemmPlan& plan, std::size_t core, std::uint32_t stage,
                   const Requant& requant = {});
 
 }  // namespace npu::kernels

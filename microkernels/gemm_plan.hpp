@@ -7,30 +7,11 @@
 #include <vector>
 
 #include "microkernels/data_type.hpp"
+#include "microkernels/executor.hpp"
+#include "microkernels/gemm_choice.hpp"
+#include "microkernels/gemm_time.hpp"
 
 namespace npu::kernels {
-
-/// C[m][n] = A[m][k] . B[n][k]^T, all row-major; every size at least 1.
-struct GemmShape {
-  std::uint32_t m = 0, n = 0, k = 0;
-  friend bool operator==(const GemmShape&, const GemmShape&) = default;
-};
-
-/// What is multiplied and what comes out. Pairs that the chip computes, and those that the host
-/// completes from slices of K:
-///   i8 -> i32    exact
-///   i8 -> i8     sums plus bias through the output converter
-///   i4 -> i16    exact; K at most kMaxGemmKInt16, beyond which int16 could overflow
-///   i4 -> i32    exact; slices of K of that size, added by the host
-///   f16 -> f32, bf16 -> f32, tf32 -> f32    products of 32 consecutive k are summed exactly and
-///                rounded once, such sums added in fp32 in K order; slices added by the host in
-///                fp32
-///   f16 -> f16   the same, rounded to fp16 at the end
-struct GemmTypes {
-  DataType in = DataType::i8, out = DataType::i32;
-  friend bool operator==(const GemmTypes&, const GemmTypes&) = default;
-};
-std::string to_string(const GemmTypes& types);  ///< "i8->i32"
 
 /// Output of a product of int8.
 using GemmOutput = DataType;
@@ -58,7 +39,10 @@ struct GemmTask {
   std::uint32_t m_padded = 0, n_padded = 0, k_padded = 0;
   std::uint32_t width = 0, height = 0;  ///< the rows as the convolution's cube: width * height
   std::uint32_t data_banks = 0, weight_banks = 0;
+  bool starts_job = false;  ///< the executor cuts jobs here; nothing in CBUF outlives a job
   bool data_reuse = false, weight_reuse = false;
+  bool adds = false;        ///< to what the slice before wrote, in fp16
+  bool to_scratch = false;  ///< writes the scratch buffer, and reads C if it adds; else vice versa
   std::uint64_t a_offset = 0, b_offset = 0, bias_offset = 0, c_offset = 0;
 
   std::uint64_t macs() const { return std::uint64_t{m_padded} * n_padded * k_padded; }
@@ -66,10 +50,11 @@ struct GemmTask {
 };
 
 /// What one core does. Tasks are ordered by slice; the tiles of each slice are the same and use
-/// the same place in C, so a slice has to be read back before the next one is started.
+/// the same place in C. If the host adds the slices, one has to be read back before the next one
+/// is started; if the chip does, they take turns between C and scratch, and the last one is in C.
 struct GemmCore {
   Range m, n;
-  std::uint64_t a_bytes = 0, b_bytes = 0, bias_bytes = 0, c_bytes = 0;
+  std::uint64_t a_bytes = 0, b_bytes = 0, bias_bytes = 0, c_bytes = 0, scratch_bytes = 0;
   std::vector<GemmTask> tasks;
   friend bool operator==(const GemmCore&, const GemmCore&) = default;
 };
@@ -77,30 +62,42 @@ struct GemmCore {
 struct GemmPlan {
   GemmShape shape;
   GemmTypes types;
+  GemmChoice choice;
   DataType task_output = DataType::i32;  ///< what the tasks write: whole sums if K is sliced
-  std::uint32_t slices = 1;              ///< of K; several are summed on the host
-  std::uint64_t feature_bytes = 0, weight_bytes = 0, output_bytes = 0;  ///< moved by the NPU
-  double seconds = 0;  ///< modelled, of the busiest core, the host's share of sliced K included
+  std::uint32_t slices = 1;              ///< of K
+  std::uint32_t stages = 1;  ///< times that the host looks: once per slice that it adds itself
+  /// Moved by the NPU: what a task finds in CBUF is not counted, what it adds to is, as output.
+  std::uint64_t feature_bytes = 0, weight_bytes = 0, output_bytes = 0;
+  double seconds = 0;           ///< modelled: time.seconds
+  GemmTime time;                ///< what that is made of
   std::vector<GemmCore> cores;  ///< at most as many as asked for, with disjoint parts of C
   friend bool operator==(const GemmPlan&, const GemmPlan&) = default;
 };
 
-/// Cuts a product for `cores` (at least 1) cores, by columns of C where there are enough of them,
-/// else by rows, and picks the slicing of K that takes the least time by the timing model.
+/// Cuts a product for at most `cores` (at least 1) cores and picks, of all choices, the one that
+/// takes the least time by the timing model, the host's work included.
 ///
 /// Limits honoured by every task [compute.md 2.1]: K a multiple of the weight block's channels (32,
 /// tf32 16), N of its kernels (int8 32, int4 64, floats 16), M of 4 and at least 4; banks for the
 /// features, for integers with one spare (the int8 feature DMA may read one bank too far), a group
 /// of kernels fits into the remaining ones, height at most 1020 (FEATURE_GRAINS), at most 4096
-/// columns, and few enough products to end long before the kernel's 500 ms.
+/// columns, and few enough products to end long before the kernel's 500 ms. Where the chip adds
+/// slices: 12 to 512 rows and at most 384 columns, the sizes that boards have run [notes
+/// k-accumulation, HW].
 ///
-/// Throws invalid_argument for an empty shape, types that are no pair of the list above, or K above
-/// their limit; out_of_memory if a matrix does not fit a buffer object.
-GemmPlan plan_gemm(const GemmShape& shape, const GemmTypes& types, unsigned cores = 1);
+/// Throws invalid_argument for an empty shape, types that are no pair of the list above, K above
+/// their limit, or options.choice if the chip cannot do that; out_of_memory if a matrix does not
+/// fit a buffer object.
+GemmPlan plan_gemm(const GemmShape& shape, const GemmTypes& types, unsigned cores = 1,
+                   const GemmOptions& options = {});
 /// Products of int8.
 inline GemmPlan plan_gemm(const GemmShape& shape, GemmOutput output, unsigned cores = 1) {
   return plan_gemm(shape, GemmTypes{DataType::i8, output}, cores);
 }
+
+/// Slots of a GEMM program: features, weights, output, bias, and room for sums that the chip adds.
+enum GemmSlot : std::uint32_t { kGemmA, kGemmB, kGemmC, kGemmBias, kGemmScratch, kGemmSlots };
+TaskInfo task_info(const GemmPlan& plan, const GemmTask& task);
 
 /// Several lines for people: sizes, slices, bytes, one line per task.
 std::string to_string(const GemmPlan& plan);

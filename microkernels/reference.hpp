@@ -32,8 +32,10 @@ void ref_requantise(const GemmShape& shape, const Requant& requant,
 /// groups of 32 products (tf32 16) that are summed exactly and rounded once, such sums added in
 /// fp32 in K order, from 0 for each of `slices`, whose sums are added in fp32 again. No slices: one
 /// of all K. Slow, and exact for any finite operands: wide fixed-point sums.
+/// f16 -> f16 with slices that the chip adds: each slice's fp32 sum plus the sum so far, rounded to
+/// fp16.
 void ref_gemm(const GemmShape& shape, const GemmTypes& types, ConstElements a, ConstElements b,
-              Elements c, std::span<const Range> slices = {});
+              Elements c, std::span<const Range> slices = {}, SliceSums sums = SliceSums::host);
 
 /// A convolution of Conv2d. int8: exact sums of (x - input_zero) * w inside of the image, plus
 /// bias, saturated to int32, ReLU, requantised; i32 output: the sums modulo 2^32. Floats: for each

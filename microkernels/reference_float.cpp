@@ -48,7 +48,7 @@ float float_sum(std::span<const float> a, std::span<const float> b, std::size_t 
 }  // namespace
 
 void ref_gemm(const GemmShape& shape, const GemmTypes& types, ConstElements a, ConstElements b,
-              Elements c, std::span<const Range> slices) {
+              Elements c, std::span<const Range> slices, SliceSums sums) {
   check("matrix A", a, std::uint64_t{shape.m} * shape.k, types.in);
   check("matrix B", b, std::uint64_t{shape.n} * shape.k, types.in);
   if (c.size() != std::uint64_t{shape.m} * shape.n || c.element_bytes() != host_bytes(types.out))
@@ -82,6 +82,7 @@ void ref_gemm(const GemmShape& shape, const GemmTypes& types, ConstElements a, C
       const std::span<const float> kernel(&w[i % n * k + slices[s].begin], slices[s].size);
       const float part = float_sum(row, kernel, group);
       sum = s == 0 ? part : sum + part;
+      if (sums == SliceSums::chip) sum = sim::fp16_to_float(sim::float_to_fp16(sum));
     }
     if (types.out == DataType::f16) {
       const std::uint16_t half = sim::float_to_fp16(sum);

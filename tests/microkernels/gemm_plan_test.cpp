@@ -54,13 +54,15 @@ void expect_limits(const GemmPlan& plan, const GemmTask& t) {
     ASSERT_GT(t.width, 1u);
   }
   // CBUF: features with their spare bank, and room for a group of 32 kernels.
-  ASSERT_EQ(t.data_banks, ceil_div(t.m_padded * t.k_padded, 32768u) + 1);
+  const std::uint32_t banks = ceil_div(t.m_padded * t.k_padded, 32768u) + 1;
+  ASSERT_TRUE(t.data_banks == banks ||
+              (plan.choice.order == TaskOrder::weights && t.data_banks > banks));
   ASSERT_LE(t.data_banks, 11u);
   ASSERT_EQ(t.data_banks + t.weight_banks, 12u);
   ASSERT_LE(32 * t.k_padded, t.weight_banks * 32768);
   ASSERT_LE(t.macs(), std::uint64_t{1} << 30);
-  ASSERT_FALSE(t.data_reuse);
-  ASSERT_FALSE(t.weight_reuse);
+  ASSERT_FALSE(t.data_reuse);  // no board has shown it for int8
+  ASSERT_TRUE(!t.weight_reuse || t.n_padded * t.k_padded <= t.weight_banks * 32768);
   ASSERT_EQ(t.a_offset % 64, 0u);
   ASSERT_EQ(t.b_offset % 64, 0u);
   ASSERT_EQ(t.c_offset % 64, 0u);
@@ -124,7 +126,7 @@ void expect_valid(const GemmPlan& plan, unsigned cores) {
     for (const GemmTask& task : core.tasks) {
       ASSERT_NO_FATAL_FAILURE(expect_limits(plan, task));
       features += std::uint64_t{task.m_padded} * task.k_padded;
-      weights += std::uint64_t{task.n_padded} * task.k_padded;
+      if (!task.weight_reuse) weights += std::uint64_t{task.n_padded} * task.k_padded;
       outputs += std::uint64_t{task.m_padded} * task.n_padded * element_bytes(plan.task_output);
     }
   }

@@ -51,27 +51,32 @@ TEST(LintEmitted, MatrixProductsOfAllTypes) {
                                   {DataType::i4, DataType::i16},   {DataType::i4, DataType::i32},
                                   {DataType::f16, DataType::f32},  {DataType::f16, DataType::f16},
                                   {DataType::bf16, DataType::f32}, {DataType::tf32, DataType::f32}};
-  std::size_t tasks = 0;
+  std::size_t tasks = 0, adds = 0;
   for (int i = 0; i < 160; ++i) {
     const GemmTypes types = kTypes[static_cast<std::size_t>(i) % std::size(kTypes)];
     const bool large = i % 5 == 0;
     GemmShape shape{pick(1, large ? 700 : 90), pick(1, large ? 1500 : 150),
                     pick(1, large ? 4000 : 300)};
     if (types.out == DataType::i16) shape.k = std::min(shape.k, kMaxGemmKInt16);
-    const GemmPlan plan = plan_gemm(shape, types, pick(1, 3));
+    GemmOptions options;
+    options.on_chip_sums = i % 2 == 1;
+    const GemmPlan plan = plan_gemm(shape, types, pick(1, 3), options);
     for (std::size_t c = 0; c < plan.cores.size(); ++c)
-      for (std::uint32_t slice = 0; slice < plan.slices; ++slice) {
+      for (std::uint32_t stage = 0; stage < plan.stages; ++stage) {
         const GemmCore& core = plan.cores[c];
-        const Program program = emit_gemm(plan, c, slice, {-3, 21, -125});
+        const Program program = emit_gemm(plan, c, stage, {-3, 21, -125});
         std::vector<std::uint64_t> bytes(kGemmSlots);
         bytes[kGemmA] = core.a_bytes, bytes[kGemmB] = core.b_bytes;
         bytes[kGemmC] = core.c_bytes, bytes[kGemmBias] = core.bias_bytes;
+        bytes[kGemmScratch] = core.scratch_bytes;
+        for (const GemmTask& task : core.tasks) adds += task.adds;
         tasks += program.tasks.size();
         ASSERT_EQ(lint_program(program, bytes), "")
             << to_string(types) << " m=" << shape.m << " n=" << shape.n << " k=" << shape.k;
       }
   }
   EXPECT_GT(tasks, 300u);
+  EXPECT_GT(adds, 10u);
 }
 
 TEST(LintEmitted, Convolutions) {
