@@ -5,15 +5,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
+#include <vector>
 
+#include "microkernels/layout_lanes.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
 namespace {
-
-// Rows taken together: their part of a row-major matrix stays in the first cache while the atoms
-// of one surface are written or read side by side.
-constexpr std::size_t kRowBlock = 32;
 
 void check_size(const char* what, std::size_t have, std::size_t want) {
   if (have != want) {
@@ -37,153 +36,217 @@ std::size_t cube_columns(DataType type, std::size_t bytes, std::size_t rows) {
   return rows == 0 ? 0 : bytes / (rows * kAtomBytes) * atom_elements(type);
 }
 
-// Visits whole atoms and the cut one at the end of each row: move(element of the matrix, byte of
-// the cube, count).
-template <class T, class Move>
-void for_each_atom(std::size_t c2, std::size_t rows, const MatrixView<T>& c, Move move) {
-  for (std::size_t begin = 0; begin < c.rows; begin += kRowBlock) {
-    const std::size_t end = std::min(c.rows, begin + kRowBlock);
-    for (std::size_t channel = 0; channel < c.columns; channel += c2) {
-      const std::size_t count = std::min(c2, c.columns - channel);
-      for (std::size_t row = begin; row < end; ++row)
-        move(row * c.stride + channel, (channel / c2 * rows + row) * kAtomBytes, count);
+// What is larger goes past the caches; below the second size a thread costs more than it saves.
+constexpr std::size_t kStreamBytes = std::size_t{4} << 20, kBytesPerThread = std::size_t{2} << 20;
+
+// Calls body(begin, end) for the parts of [0, count), multiples of `step`, on as many threads.
+template <class Body>
+void in_parts(unsigned threads, std::size_t bytes, std::size_t count, std::size_t step, Body body) {
+  const std::size_t steps = ceil_div(count, step);
+  std::size_t parts = threads;
+  if (threads == 0)
+    parts = std::min<std::size_t>(std::thread::hardware_concurrency(), bytes / kBytesPerThread);
+  parts = std::clamp<std::size_t>(parts, 1, std::max<std::size_t>(steps, 1));
+  const auto edge = [&](std::size_t i) { return std::min(count, steps * i / parts * step); };
+  std::vector<std::jthread> others;
+  for (std::size_t i = 1; i < parts; ++i)
+    others.emplace_back([&, i] { body(edge(i), edge(i + 1)); });
+  body(std::size_t{0}, edge(1));
+}
+
+// The same for a matrix and its cube: parts of its rows, or of its surfaces if rows are few.
+// body(part of the matrix, offset of its first byte in the cube); parts begin with whole lines.
+template <class T, class Body>
+void in_cube_parts(DataType type, unsigned threads, std::size_t rows, const MatrixView<T>& m,
+                   std::size_t element, Body body) {
+  constexpr std::size_t kFewRows = 64, kAtomsPerLine = 4;
+  const std::size_t bytes = m.rows * m.columns * element, c2 = atom_elements(type);
+  if (m.rows >= kFewRows || threads == 1) {
+    in_parts(threads, bytes, m.rows, kAtomsPerLine, [&](std::size_t begin, std::size_t end) {
+      body(MatrixView<T>{m.data + begin * m.stride * element, end - begin, m.columns, m.stride},
+           begin * kAtomBytes);
+    });
+  } else {
+    in_parts(threads, bytes, m.columns, kAtomsPerLine * c2,
+             [&](std::size_t begin, std::size_t end) {
+               body(MatrixView<T>{m.data + begin * element, m.rows, end - begin, m.stride},
+                    begin / c2 * rows * kAtomBytes);
+             });
+  }
+}
+
+// `count` elements of the host, then zeros up to `run` bytes.
+void pack_tail(DataType type, const std::byte* from, std::size_t count, std::byte* to,
+               std::size_t run) {
+  const std::size_t bytes = ceil_div<std::size_t>(count * bits(type), 8);
+  if (type == DataType::i4) {
+    for (std::size_t i = 0; i < count; i += 2) {
+      const std::byte high = i + 1 < count ? from[i + 1] << 4 : std::byte{0};
+      to[i / 2] = (from[i] & std::byte{0xF}) | high;
     }
-  }
-}
-
-// `Bytes` known to the compiler for whole runs: a memcpy of a constant size is one or two moves.
-template <std::size_t Bytes>
-void copy_run(std::byte* to, const std::byte* from, std::size_t bytes) {
-  if (bytes == Bytes)
-    std::memcpy(to, from, Bytes);
-  else
+  } else {
     std::memcpy(to, from, bytes);
-}
-
-// `count` values of -8 to 7, two to a byte.
-void pack_nibbles(std::byte* to, const std::byte* from, std::size_t count) {
-  for (std::size_t i = 0; i < count; i += 2) {
-    const std::byte high = i + 1 < count ? from[i + 1] << 4 : std::byte{0};
-    to[i / 2] = (from[i] & std::byte{0xF}) | high;
   }
+  std::memset(to + bytes, 0, run - bytes);
 }
 
-template <class T, class Use>
-void for_each_element(std::span<const std::byte> cube, std::size_t rows,
-                      const MatrixView<std::byte>& c, Use use) {
-  for_each_atom(kAtomBytes / sizeof(T), rows, c,
-                [&](std::size_t to, std::size_t from, std::size_t count) {
-                  for (std::size_t i = 0; i < count; ++i) {
-                    T value;
-                    std::memcpy(&value, cube.data() + from + i * sizeof(T), sizeof(T));
-                    use(to + i, value);
-                  }
-                });
+// The rows of a matrix to runs, `pitch` bytes from one run of a row to the next.
+void pack_runs(DataType type, const MatrixView<const std::byte>& a, std::size_t run,
+               std::size_t pitch, bool stream, std::byte* to) {
+  const std::size_t size = host_bytes(type), lanes = run * 8 / bits(type);
+  const RunGrid grid{.rows = a.rows,
+                     .runs = a.columns / lanes,
+                     .run = run,
+                     .row_step = a.stride * size,
+                     .pitch = pitch,
+                     .stream = stream};
+  if (type == DataType::i4)
+    gather_nibbles(grid, a.data, to);
+  else
+    gather_runs(grid, a.data, to);
+  const std::size_t rest = a.columns % lanes;
+  if (rest == 0) return;
+  for (std::size_t r = 0; r < a.rows; ++r)
+    pack_tail(type, a.data + (r * a.stride + grid.runs * lanes) * size, rest,
+              to + grid.runs * pitch + r * run, run);
 }
 
-template <class T, class Add>
-void update(std::byte* data, std::size_t index, Add add) {
-  T value;
-  std::memcpy(&value, data + index * sizeof(T), sizeof(T));
-  value = add(value);
-  std::memcpy(data + index * sizeof(T), &value, sizeof(T));
+// Zeros in what pack_runs() leaves of `all_rows` rows and `all_runs` runs.
+void zero_rest(std::size_t rows, std::size_t all_rows, std::size_t runs, std::size_t all_runs,
+               std::size_t run, std::byte* to) {
+  const std::size_t pitch = all_rows * run;
+  if (rows < all_rows)
+    for (std::size_t j = 0; j < runs; ++j)
+      std::memset(to + j * pitch + rows * run, 0, pitch - rows * run);
+  if (runs < all_runs) std::memset(to + runs * pitch, 0, (all_runs - runs) * pitch);
+}
+
+template <class Value, class Sum, class Add>
+void update_tail(const std::byte* values, std::size_t count, std::byte* sums, Add add) {
+  for (std::size_t i = 0; i < count; ++i) {
+    Value value;
+    Sum sum;
+    std::memcpy(&value, values + i * sizeof value, sizeof value);
+    std::memcpy(&sum, sums + i * sizeof sum, sizeof sum);
+    sum = add(sum, value);
+    std::memcpy(sums + i * sizeof sum, &sum, sizeof sum);
+  }
 }
 
 std::int32_t wrapping_add(std::int32_t a, std::int32_t b) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
 }
 
+void update_tail(RunUpdate update, const std::byte* values, std::size_t count, std::byte* sums) {
+  using I = std::int32_t;
+  using H = std::int16_t;
+  switch (update) {
+    case RunUpdate::add_i32: return update_tail<I, I>(values, count, sums, wrapping_add);
+    case RunUpdate::add_f32:
+      return update_tail<float, float>(values, count, sums, [](float a, float b) { return a + b; });
+    case RunUpdate::add_i16: return update_tail<H, I>(values, count, sums, wrapping_add);
+    case RunUpdate::widen_i16:
+      return update_tail<H, I>(values, count, sums, [](I, H value) { return I{value}; });
+  }
+}
+
+// Cube of `type` -> matrix of elements of four bytes.
+void update_matrix(RunUpdate update, DataType type, std::span<const std::byte> cube,
+                   std::size_t rows, const MatrixView<std::byte>& c, unsigned threads) {
+  const std::size_t lanes = atom_elements(type), size = sizeof(std::int32_t);
+  in_cube_parts(type, threads, rows, c, size,
+                [&](const MatrixView<std::byte>& m, std::size_t offset) {
+                  const std::byte* from = cube.data() + offset;
+                  const RunGrid grid{.rows = m.rows,
+                                     .runs = m.columns / lanes,
+                                     .run = kAtomBytes,
+                                     .row_step = m.stride * size,
+                                     .pitch = rows * kAtomBytes};
+                  update_rows(update, grid, from, m.data);
+                  if (const std::size_t rest = m.columns % lanes; rest != 0)
+                    for (std::size_t r = 0; r < m.rows; ++r)
+                      update_tail(update, from + grid.runs * grid.pitch + r * kAtomBytes, rest,
+                                  m.data + (r * m.stride + grid.runs * lanes) * size);
+                });
+}
+
 }  // namespace
 
 void pack_features(DataType type, const MatrixView<const std::byte>& a, std::size_t rows,
-                   std::size_t channels, std::span<std::byte> cube) {
-  const std::size_t c2 = atom_elements(type), size = host_bytes(type);
+                   std::size_t channels, std::span<std::byte> cube, unsigned threads) {
+  const std::size_t c2 = atom_elements(type);
   check_size("pack_features", cube.size(), rows * channels * bits(type) / 8);
   check_inside("pack_features", a, rows, channels / c2 * c2);
-  if (a.rows < rows || a.columns < channels) std::memset(cube.data(), 0, cube.size());
-  if (type == DataType::i4) {
-    for_each_atom(c2, rows, a, [&](std::size_t from, std::size_t to, std::size_t count) {
-      pack_nibbles(cube.data() + to, a.data + from, count);
-    });
-    return;
-  }
-  for_each_atom(c2, rows, a, [&](std::size_t from, std::size_t to, std::size_t count) {
-    copy_run<kAtomBytes>(cube.data() + to, a.data + from * size, count * size);
-  });
+  const bool stream = cube.size() >= kStreamBytes;
+  in_cube_parts(type, threads, rows, a, host_bytes(type),
+                [&](const MatrixView<const std::byte>& m, std::size_t offset) {
+                  pack_runs(type, m, kAtomBytes, rows * kAtomBytes, stream, cube.data() + offset);
+                });
+  zero_rest(a.rows, rows, ceil_div(a.columns, c2), channels / c2, kAtomBytes, cube.data());
 }
 
 void pack_weights(DataType type, const MatrixView<const std::byte>& b, std::size_t kernels,
-                  std::size_t channels, std::span<std::byte> blocks) {
+                  std::size_t channels, std::span<std::byte> blocks, unsigned threads) {
   const MacFormat format = mac_format(type);
   const std::size_t group = format.kernel_group, block = format.channel_block;
-  const std::size_t size = host_bytes(type);
+  const std::size_t run = block * bits(type) / 8, group_bytes = group * channels * bits(type) / 8;
   check_size("pack_weights", blocks.size(), kernels * channels * bits(type) / 8);
   check_inside("pack_weights", b, kernels / group * group, channels / block * block);
-  if (b.rows < kernels || b.columns < channels) std::memset(blocks.data(), 0, blocks.size());
-  const auto each_run = [&](auto move) {
-    for (std::size_t n0 = 0; n0 < b.rows; n0 += group) {
-      const std::size_t n1 = std::min(b.rows, n0 + group);
-      for (std::size_t k = 0; k < b.columns; k += block) {
-        const std::size_t count = std::min(block, b.columns - k);
-        for (std::size_t n = n0; n < n1; ++n)
-          move(blocks.data() + weight_index(format, n, k, channels) * bits(type) / 8,
-               b.data + (n * b.stride + k) * size, count);
-      }
+  const bool stream = blocks.size() >= kStreamBytes;
+  in_parts(threads, blocks.size(), kernels / group, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t g = begin; g < end; ++g) {
+      const std::size_t first = std::min(b.rows, g * group);
+      const std::size_t count = std::min(group, b.rows - first);
+      std::byte* to = blocks.data() + g * group_bytes;
+      if (count != 0)
+        pack_runs(type, {b.data + first * b.stride * host_bytes(type), count, b.columns, b.stride},
+                  run, group * run, stream, to);
+      const std::size_t used = count == 0 ? 0 : ceil_div(b.columns, block);
+      zero_rest(count, group, used, channels / block, run, to);
     }
-  };
-  using Bytes = std::byte;
-  if (type == DataType::i4)
-    each_run(pack_nibbles);
-  else if (size == 1)
-    each_run([](Bytes* to, const Bytes* from, std::size_t n) { copy_run<32>(to, from, n); });
-  else
-    each_run(
-        [&](Bytes* to, const Bytes* from, std::size_t n) { copy_run<64>(to, from, n * size); });
+  });
 }
 
 void unpack(DataType type, std::span<const std::byte> cube, std::size_t rows,
-            const MatrixView<std::byte>& c) {
-  const std::size_t size = host_bytes(type);
+            const MatrixView<std::byte>& c, unsigned threads) {
+  const std::size_t size = host_bytes(type), lanes = atom_elements(type);
+  if (type == DataType::i4)
+    throw Error(ErrorCode::invalid_argument, "unpack: the DPU writes no i4; ask for i16 or i32");
   check_inside("unpack", c, rows, cube_columns(type, cube.size(), rows));
-  for_each_atom(atom_elements(type), rows, c,
-                [&](std::size_t to, std::size_t from, std::size_t count) {
-                  copy_run<kAtomBytes>(c.data + to * size, cube.data() + from, count * size);
+  const bool stream = c.rows * c.columns * size >= kStreamBytes;
+  in_cube_parts(type, threads, rows, c, size,
+                [&](const MatrixView<std::byte>& m, std::size_t offset) {
+                  const std::byte* from = cube.data() + offset;
+                  const RunGrid grid{.rows = m.rows,
+                                     .runs = m.columns / lanes,
+                                     .run = kAtomBytes,
+                                     .row_step = m.stride * size,
+                                     .pitch = rows * kAtomBytes,
+                                     .stream = stream};
+                  scatter_runs(grid, from, m.data);
+                  if (const std::size_t rest = m.columns % lanes; rest != 0)
+                    for (std::size_t r = 0; r < m.rows; ++r)
+                      std::memcpy(m.data + (r * m.stride + grid.runs * lanes) * size,
+                                  from + grid.runs * grid.pitch + r * kAtomBytes, rest * size);
                 });
 }
 
 void add_unpack(DataType type, std::span<const std::byte> cube, std::size_t rows,
-                const MatrixView<std::byte>& c) {
+                const MatrixView<std::byte>& c, unsigned threads) {
   check_inside("add_unpack", c, rows, cube_columns(type, cube.size(), rows));
-  switch (type) {
-    case DataType::i16:
-      for_each_element<std::int16_t>(cube, rows, c, [&](std::size_t at, std::int16_t value) {
-        update<std::int32_t>(c.data, at,
-                             [&](std::int32_t sum) { return wrapping_add(sum, value); });
-      });
-      return;
-    case DataType::i32:
-      for_each_element<std::int32_t>(cube, rows, c, [&](std::size_t at, std::int32_t value) {
-        update<std::int32_t>(c.data, at,
-                             [&](std::int32_t sum) { return wrapping_add(sum, value); });
-      });
-      return;
-    case DataType::f32:
-      for_each_element<float>(cube, rows, c, [&](std::size_t at, float value) {
-        update<float>(c.data, at, [&](float sum) { return sum + value; });
-      });
-      return;
-    default:
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("add_unpack: partial sums are no {}", to_string(type)));
-  }
+  if (type != DataType::i16 && type != DataType::i32 && type != DataType::f32)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("add_unpack: partial sums are no {}", to_string(type)));
+  const RunUpdate update = type == DataType::i16   ? RunUpdate::add_i16
+                           : type == DataType::i32 ? RunUpdate::add_i32
+                                                   : RunUpdate::add_f32;
+  update_matrix(update, type, cube, rows, c, threads);
 }
 
-void widen_unpack(std::span<const std::byte> cube, std::size_t rows,
-                  const MatrixView<std::byte>& c) {
+void widen_unpack(std::span<const std::byte> cube, std::size_t rows, const MatrixView<std::byte>& c,
+                  unsigned threads) {
   check_inside("widen_unpack", c, rows, cube_columns(DataType::i16, cube.size(), rows));
-  for_each_element<std::int16_t>(cube, rows, c, [&](std::size_t at, std::int16_t value) {
-    update<std::int32_t>(c.data, at, [&](std::int32_t) { return std::int32_t{value}; });
-  });
+  update_matrix(RunUpdate::widen_i16, DataType::i16, cube, rows, c, threads);
 }
 
 }  // namespace npu::kernels

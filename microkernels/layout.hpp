@@ -59,27 +59,28 @@ constexpr std::size_t host_bytes(DataType type) {
 
 /// Rows of host elements of some type -> cube. `rows` >= a.rows and `channels` (whole atoms) >=
 /// a.columns are the cube's sizes; what lies outside the matrix becomes 0. `cube` holds exactly
-/// rows * channels elements. `a.data` points at host elements; sizes and stride count elements.
-/// Throws invalid_argument for sizes that do not fit.
+/// rows * channels elements. `a.data` points at host elements, aligned as their type asks; sizes
+/// and stride count elements. `threads`: how many share the work, 0 for as many as pay. Throws
+/// invalid_argument for sizes that do not fit.
 void pack_features(DataType type, const MatrixView<const std::byte>& a, std::size_t rows,
-                   std::size_t channels, std::span<std::byte> cube);
+                   std::size_t channels, std::span<std::byte> cube, unsigned threads = 0);
 
 /// Rows (one kernel each, [n][k]) -> weight blocks; `kernels` and `channels` are whole groups and
 /// blocks, the rest as above.
 void pack_weights(DataType type, const MatrixView<const std::byte>& b, std::size_t kernels,
-                  std::size_t channels, std::span<std::byte> blocks);
+                  std::size_t channels, std::span<std::byte> blocks, unsigned threads = 0);
 
 /// Cube of `rows` rows -> c, the first c.rows rows and c.columns channels.
 void unpack(DataType type, std::span<const std::byte> cube, std::size_t rows,
-            const MatrixView<std::byte>& c);
+            const MatrixView<std::byte>& c, unsigned threads = 0);
 
 /// Partial sums of one slice of K, cube -> added to what c holds: i32 modulo 2^32, f32 in fp32;
 /// i16 to i32.
 void add_unpack(DataType type, std::span<const std::byte> cube, std::size_t rows,
-                const MatrixView<std::byte>& c);
+                const MatrixView<std::byte>& c, unsigned threads = 0);
 /// i16 cube -> i32, the first of those slices.
-void widen_unpack(std::span<const std::byte> cube, std::size_t rows,
-                  const MatrixView<std::byte>& c);
+void widen_unpack(std::span<const std::byte> cube, std::size_t rows, const MatrixView<std::byte>& c,
+                  unsigned threads = 0);
 
 /// The same for one type.
 inline void pack_features_i8(const MatrixView<const std::int8_t>& a, std::size_t rows,
