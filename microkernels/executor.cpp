@@ -141,6 +141,7 @@ std::size_t Executor::finish(Core& core, std::size_t stage, std::byte mark,
   for (std::size_t s = 0; s < core.slots.size(); ++s)
     if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
       core.device->prep(core.buffers[s], timeout);
+  if (!core.device->info().computes) return 0;
   done.resize(jobs.tasks.size());
   std::size_t missing = 0;
   for (std::size_t t = 0; t < jobs.tasks.size(); ++t) {
@@ -158,6 +159,7 @@ void Executor::run(std::size_t stage, RunStats& stats,
   // A simulated core may be slow (emulation, sanitizers); a real one is retired by the kernel.
   const std::chrono::milliseconds timeout(60'000 + macs / 10'000);
   std::vector<std::vector<bool>> done(cores_.size());
+  const std::chrono::nanoseconds begin = cores_[0].device->now();
   for (Core& core : cores_) start(core, stage, kMarks[0], stats);
   std::size_t missing = 0;  // all cores are waited for, whatever happens
   for (std::size_t i = 0; i < cores_.size(); ++i) {
@@ -170,6 +172,7 @@ void Executor::run(std::size_t stage, RunStats& stats,
     missing += left;
     if (read && missing == 0) read(i);
   }
+  stats.device += cores_[0].device->now() - begin;
   if (missing != 0)
     throw Error(ErrorCode::device_fault,
                 fmt::format("{} task(s) ended without writing their output: look for "

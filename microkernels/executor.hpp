@@ -48,6 +48,9 @@ struct RunStats {
   std::uint32_t jobs = 0, tasks = 0, submits = 0;
   std::uint64_t regcmd_words = 0;
   std::chrono::nanoseconds submit{}, wait{};
+  /// From the first submit to the last wait by Device::now(): measured on a chip (with what `read`
+  /// does meanwhile), modelled on the simulator.
+  std::chrono::nanoseconds device{};
 };
 
 /// Consecutive tasks become one job up to this much work. A job is retired after 500 ms
@@ -109,8 +112,8 @@ class Executor {
   /// for a job that its timeout retired, so every task's last atom is overwritten with a mark
   /// before the run and checked after it; a result may equal a mark by chance, therefore a task
   /// that seems to have written nothing is run once more with another mark: programs must give the
-  /// same result twice. Throws device_fault if tasks left their output untouched, and what Device
-  /// throws.
+  /// same result twice. On a device that only takes the time nothing is checked. Throws
+  /// device_fault if tasks left their output untouched, and what Device throws.
   void run(std::size_t stage, RunStats& stats,
            const std::function<void(std::size_t core)>& read = {});
 

@@ -11,6 +11,15 @@
 
 namespace npu::device {
 
+std::string_view to_string(TimeBase base) {
+  switch (base) {
+    case TimeBase::chip: return "measured";
+    case TimeBase::model: return "modelled";
+    case TimeBase::host: return "host";
+  }
+  return "?";
+}
+
 Buffer::Buffer(Buffer&& other) noexcept
     : device_(std::exchange(other.device_, nullptr)),
       handle_(std::exchange(other.handle_, 0)),
@@ -80,9 +89,19 @@ void check_tasks(const Job& job, std::size_t j) {
 
 }  // namespace
 
-void check_jobs(std::span<const Job> jobs, const std::function<bool(std::uint32_t)>& is_open) {
+void check_jobs(std::span<const Job> jobs, const std::function<bool(std::uint32_t)>& is_open,
+                bool chains) {
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     check_tasks(jobs[j], j);
+    if (jobs[j].chained && !chains)
+      throw Error(ErrorCode::not_supported,
+                  fmt::format("jobs[{}] is chained, but this driver starts every task on its own; "
+                              "submit it without `chained`.",
+                              j));
+    if (jobs[j].chained && jobs[j].tasks.size() > kMaxChainedTasks)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("jobs[{}] chains {} tasks; TASK_NUMBER takes at most {}.", j,
+                              jobs[j].tasks.size(), kMaxChainedTasks));
     std::unordered_set<std::uint32_t> seen;
     for (const auto* list : {&jobs[j].in_handles, &jobs[j].out_handles}) {
       for (std::uint32_t handle : *list) {

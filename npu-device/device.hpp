@@ -13,6 +13,14 @@
 
 namespace npu::device {
 
+/// What Device::now() counts.
+enum class TimeBase : std::uint8_t {
+  chip,   ///< the host's clock around a chip: figures are measured
+  model,  ///< the timing model's: figures are modelled
+  host,   ///< the host's clock around a simulator: figures say nothing about an NPU
+};
+std::string_view to_string(TimeBase base);  ///< "measured", "modelled", "host"
+
 struct DeviceInfo {
   std::string backend;     ///< "sim", "rocket" or "mmio"
   std::string path;        ///< device node, or "sim"
@@ -20,6 +28,11 @@ struct DeviceInfo {
   std::string version;     ///< DRM driver version "major.minor.patch"; rocket says 0.0.0
   unsigned cores = 0;      ///< number of NPU cores, 0 if the backend cannot tell
   std::string provenance;  ///< of times taken on it: "measured" (a chip) or "modelled" (sim)
+  TimeBase time_base = TimeBase::chip;
+  double npu_mhz = 0;       ///< clock that the model counts with; 0: ask the system
+  std::string calibration;  ///< name of the model's constants; empty on a chip
+  bool chains = false;      ///< takes Job::chained
+  bool computes = true;  ///< false: programs are only timed ("sim:timing-only"), no bytes written
 };
 
 /// One register program: `regcmd` is its IOVA (16-byte aligned), `regcmd_count` its length in
@@ -43,7 +56,14 @@ struct Job {
   std::vector<Task> tasks;
   std::vector<std::uint32_t> in_handles;
   std::vector<std::uint32_t> out_handles;
+  /// All tasks in one start with one interrupt (TASK_NUMBER): each program's trailer links to the
+  /// next one [control-and-uapi.md B.8]. Only where DeviceInfo::chains says so; the stock driver
+  /// starts every task on its own. At most kMaxChainedTasks.
+  bool chained = false;
 };
+
+/// TASK_NUMBER has 12 bits.
+inline constexpr std::size_t kMaxChainedTasks = 4095;
 
 class Device;
 class RegisterAccess;
@@ -115,6 +135,12 @@ class Device {
   virtual void submit(std::span<const Job> jobs) = 0;
   void submit(const Job& job) { submit(std::span(&job, 1)); }
 
+  /// The time on this device; differences are what counts. On a chip that is Clock. On "sim" it is
+  /// the timing model's: it passes in jobs that were waited for and in prep() and fini(), for all
+  /// files of the machine alike, never in the host's own work; the first call starts it, later
+  /// ones wait until the machine rests. One thread should drive the machine then.
+  virtual std::chrono::nanoseconds now() { return Clock::now().time_since_epoch(); }
+
   /// Another file on the same device, with its own IOVA window.
   virtual std::unique_ptr<Device> open_another() const = 0;
 
@@ -134,11 +160,12 @@ class Device {
   virtual void destroy_buffer(std::uint32_t handle, std::span<std::byte> host) noexcept = 0;
 };
 
-/// Opens "sim" (a machine of its own for each call), "sim:cores=N,quirk=NAME" (names: npu-sim's
-/// quirk_names.hpp; quirk= several times, also for "mmio:sim"), "rocket" (first /dev/accel/accelN
-/// whose driver is rocket), "rocket:PATH" or "mmio[:CORE,...]" (mapped registers, docs/mmio.md). An
-/// empty spec means $NPU_DEVICE, else "sim". Throws no_device, permission_denied, not_supported,
-/// invalid_argument; each with a remedy.
+/// Opens "sim" (a machine of its own for each call), "sim:ITEM,..." (cores=N; quirk=NAME, several
+/// times, also for "mmio:sim", names in npu-sim's quirk_names.hpp; for now(): mhz=N,
+/// calibration=FILE; chain: takes Job::chained; timing-only: leaves the work out), "rocket" (first
+/// /dev/accel/accelN whose driver is rocket), "rocket:PATH" or "mmio[:CORE,...]" (mapped registers,
+/// docs/mmio.md). An empty spec means $NPU_DEVICE, else "sim". Throws no_device, permission_denied,
+/// not_supported, invalid_argument; each with a remedy.
 std::unique_ptr<Device> open_device(std::string_view spec = {});
 
 }  // namespace npu::device

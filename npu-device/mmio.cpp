@@ -205,6 +205,7 @@ class MmioDevice final : public Device, private RegisterAccess {
     info_.version = std::to_string(machine_->version());  // as rocket's log prints it
     info_.cores = static_cast<unsigned>(machine_->spec().cores.size());
     info_.provenance = machine_->platform().provenance();
+    info_.time_base = machine_->spec().sim ? TimeBase::host : TimeBase::chip;
   }
   ~MmioDevice() override {
     machine_->leave(lane_, this);

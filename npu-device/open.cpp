@@ -16,9 +16,9 @@ namespace npu::device {
 namespace {
 
 constexpr std::string_view kSpecs =
-    "\"sim\", \"sim:cores=N\" (N from 1 to 3), \"sim:quirk=NAME\" (docs/open-questions.md), "
-    "\"rocket\", \"rocket:/dev/accel/accelN\" or "
-    "\"mmio[:ITEM,...]\" (docs/mmio.md)";
+    "\"sim\", \"sim:cores=N,mhz=N,calibration=FILE,chain,timing-only,quirk=NAME\" or some of these "
+    "(N from 1 to 3 and 1 to 4000; docs/open-questions.md has the quirks), \"rocket\", "
+    "\"rocket:/dev/accel/accelN\" or \"mmio[:ITEM,...]\" (docs/mmio.md)";
 
 [[noreturn]] void bad_spec(std::string_view spec, bool from_environment) {
   throw Error(ErrorCode::invalid_argument,
@@ -44,6 +44,42 @@ std::string take_quirks(std::string_view items, sim::Quirks& quirks) {
   return others;
 }
 
+template <class T>
+bool read_number(std::string_view text, T least, T most, T& value) {
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && value >= least &&
+         value <= most;
+}
+
+// The items of "sim:"; false if one of them is none.
+bool read_items(std::string_view items, SimOptions& options) {
+  for (;;) {
+    const std::size_t comma = items.find(',');
+    const std::string_view item = items.substr(0, comma);
+    const std::size_t equals = item.find('=');
+    const std::string_view key = item.substr(0, equals);
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view{} : item.substr(equals + 1);
+    double mhz = 0;
+    if (key == "cores" && read_number(value, 1u, 3u, options.chip.cores)) {
+    } else if (key == "mhz" && read_number(value, 1.0, 4000.0, mhz)) {
+      options.timing.npu_hz = mhz * 1e6;
+    } else if (key == "calibration" && !value.empty()) {
+      const sim::CalibrationFile file = sim::load_calibration(value);
+      options.timing.calibration = file.values;
+      options.timing.calibration_name = file.name;
+    } else if (item == "chain") {
+      options.chains = true;
+    } else if (item == "timing-only") {
+      options.computes = false;
+    } else {
+      return false;
+    }
+    if (comma == std::string_view::npos) return true;
+    items.remove_prefix(comma + 1);
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Device> open_device(std::string_view spec) { return open_device(spec, {}); }
@@ -62,19 +98,10 @@ std::unique_ptr<Device> open_device(std::string_view spec, sim::ChipOptions opti
 
   if (backend == "sim") {
     if (has_option && (option.empty() || option.ends_with(','))) bad_spec(spec, from_environment);
-    const std::string others = take_quirks(option, options.quirks);
-    if (!others.empty()) {
-      constexpr std::string_view key = "cores=";
-      const char* last = others.data() + others.size();
-      unsigned cores = 0;
-      if (!others.starts_with(key)) bad_spec(spec, from_environment);
-      const auto parsed = std::from_chars(others.data() + key.size(), last, cores);
-      if (parsed.ec != std::errc() || parsed.ptr != last || cores < 1 || cores > 3) {
-        bad_spec(spec, from_environment);
-      }
-      options.cores = cores;
-    }
-    return open_sim(options);
+    SimOptions all{.chip = std::move(options)};
+    const std::string others = take_quirks(option, all.chip.quirks);
+    if (!others.empty() && !read_items(others, all)) bad_spec(spec, from_environment);
+    return open_sim(all);
   }
   if (backend == "rocket") {
     if (has_option && option.empty()) bad_spec(spec, from_environment);

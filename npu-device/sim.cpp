@@ -51,6 +51,12 @@ class SimDevice final : public Device {
     info_.version = "0.0.0";
     info_.cores = file_.machine()->cores();
     info_.provenance = "modelled";
+    const SimOptions& options = file_.machine()->options();
+    info_.time_base = TimeBase::model;
+    info_.npu_mhz = options.timing.npu_hz / 1e6;
+    info_.calibration = options.timing.calibration_name;
+    info_.chains = options.chains;
+    info_.computes = options.computes;
   }
 
   SimFile& file() { return file_; }
@@ -69,11 +75,16 @@ class SimDevice final : public Device {
   }
 
   // The model reads host memory itself, so there is no cache to write back.
-  void fini(const Buffer& buffer) override { check_own(buffer); }
+  void fini(const Buffer& buffer) override {
+    check_own(buffer);
+    file_.machine()->synchronise(*file_.find(buffer.handle()));
+  }
 
   void submit(std::span<const Job> jobs) override { file_.submit(jobs); }
 
   RegisterAccess* registers() override { return &registers_; }
+
+  std::chrono::nanoseconds now() override { return file_.machine()->now(); }
 
   std::unique_ptr<Device> open_another() const override {
     return std::make_unique<SimDevice>(file_.machine());
@@ -106,8 +117,12 @@ Wanted& as_sim(Given& device) {
 
 }  // namespace
 
-std::unique_ptr<Device> open_sim(const sim::ChipOptions& options) {
+std::unique_ptr<Device> open_sim(const SimOptions& options) {
   return std::make_unique<SimDevice>(std::make_shared<SimMachine>(options));
+}
+
+std::unique_ptr<Device> open_sim(const sim::ChipOptions& options) {
+  return open_sim(SimOptions{.chip = options});
 }
 
 SimStats sim_stats(const Device& device) {

@@ -5,6 +5,7 @@
 
 #include <exception>
 
+#include "npu-sim/task_check.hpp"
 #include "regdb/registers.hpp"
 
 namespace npu::device {
@@ -125,6 +126,56 @@ JobResult run_job(sim::Chip& chip, unsigned core,
     return result;
   }
   chip.attach(core, nullptr);
+  return result;
+}
+
+JobResult time_job(const TimedJobInput& job, const sim::ChipOptions& options,
+                   sim::Observer& observer) {
+  JobResult result;
+  sim::TaskChecker checker(options, job.chained);
+  std::vector<std::uint64_t> words;
+  for (std::size_t t = 0; t < job.tasks.size(); ++t) {
+    const Task& task = job.tasks[t];
+    std::optional<JobFault> fault;
+    ++result.tasks_started;
+    try {
+      const auto lock = job.space->lock();
+      words.resize(task.regcmd_count);
+      std::uint64_t bad = 0;
+      if (!job.space->read(task.regcmd, words.data(), words.size() * sizeof(std::uint64_t), &bad))
+        throw Error(ErrorCode::device_fault,
+                    fmt::format("its program cannot be read at IOVA {:#x}", bad));
+      if (t == 0 || !job.chained) observer.started(job.core);
+      sim::TaskCheck check = checker.check(words);
+      for (std::size_t i = 0; i < check.records.size(); ++i) {
+        sim::TaskRecord& record = check.records[i];
+        record.core = job.core;
+        record.blocks = check.blocks;
+        record.work.regcmd_words = i == 0 ? task.regcmd_count : 0;
+        observer.task(record);
+      }
+      if (check.fault)
+        fault = JobFault{check.fault->kind == sim::FaultKind::hang ? ErrorCode::timeout
+                                                                   : ErrorCode::device_fault,
+                         fmt::format("{} at {}: {}", sim::to_string(check.fault->kind),
+                                     check.fault->where, check.fault->message)};
+      else if (check.blocks == 0)
+        fault = JobFault{ErrorCode::timeout, "its program has no enable word"};
+      // As for run_job(): nobody waits for the PPU's interrupt.
+      else if (check.blocks == (regdb::enable_mask::ppu | regdb::enable_mask::ppu_rdma))
+        result.retired = true;
+    } catch (const std::exception& error) {
+      fault = JobFault{ErrorCode::device_fault, error.what()};
+    }
+    if (fault) {
+      result.fault =
+          JobFault{fault->code, fmt::format("Job {}, task {} of {} on core {}: {}.", job.number,
+                                            t + 1, job.tasks.size(), job.core, fault->message)};
+      result.note = result.fault->message;
+      result.retired = true;
+    }
+    if (result.retired) return result;
+  }
   return result;
 }
 

@@ -31,4 +31,16 @@ JobResult run_job(sim::Chip& chip, unsigned core,
                   const std::shared_ptr<const sim::AddressSpace>& space,
                   std::span<const Task> tasks, std::uint64_t number, std::uint32_t task_number = 1);
 
+/// A job without its work: every task's program is checked as a start would check it, and the
+/// observer hears what it would have moved and computed. Nothing is written.
+struct TimedJobInput {
+  unsigned core;
+  const std::shared_ptr<const sim::AddressSpace>& space;
+  std::span<const Task> tasks;
+  std::uint64_t number;
+  bool chained;  ///< one start for all
+};
+JobResult time_job(const TimedJobInput& job, const sim::ChipOptions& options,
+                   sim::Observer& observer);
+
 }  // namespace npu::device

@@ -9,12 +9,30 @@
 #include <vector>
 
 #include "npu-device/device.hpp"
+#include "npu-sim/calibration.hpp"
 #include "npu-sim/chip.hpp"
+#include "npu-sim/timing.hpp"
 
 namespace npu::device {
 
+/// How the simulated machine's time passes (Device::now()).
+struct SimTiming {
+  sim::Calibration calibration = sim::default_calibration().values;
+  std::string calibration_name = sim::default_calibration().name;
+  double npu_hz = 600e6;  ///< 200 MHz is what stock mainline leaves it at, 600 MHz a patched kernel
+  sim::InterruptCore interrupt = sim::InterruptCore::little;
+};
+
+struct SimOptions {
+  sim::ChipOptions chip;
+  SimTiming timing;
+  bool chains = false;   ///< as a driver that writes TASK_NUMBER; stock mainline does not
+  bool computes = true;  ///< false: programs are checked and timed, their work is left out
+};
+
 /// A new machine and the first file on it; open_another() opens further files on the same one.
 /// Throws invalid_argument for a core count that no RK3588 has.
+std::unique_ptr<Device> open_sim(const SimOptions& options);
 std::unique_ptr<Device> open_sim(const sim::ChipOptions& options = {});
 
 /// open_device() with the options of the simulated chip, should `spec` name it; "sim:cores=N"

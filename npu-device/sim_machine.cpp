@@ -58,8 +58,16 @@ SimBuffer::~SimBuffer() {
   iovas->remove(iova);
 }
 
-SimMachine::SimMachine(const sim::ChipOptions& options, std::chrono::milliseconds hang_time)
-    : chip_(options), core_mutexes_(chip_.cores()), hang_time_(hang_time) {
+SimMachine::SimMachine(const SimOptions& options, std::chrono::milliseconds hang_time)
+    : options_(options),
+      clock_(std::make_shared<SimClock>(options.timing, options.chip.observer)),
+      chip_([this] {
+        sim::ChipOptions chip = options_.chip;
+        chip.observer = clock_;
+        return chip;
+      }()),
+      core_mutexes_(chip_.cores()),
+      hang_time_(hang_time) {
   const unsigned count = chip_.cores();
   queues_.resize(count);
   loads_.resize(count);
@@ -110,7 +118,13 @@ void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<S
     }
     for (SimJob& job : jobs) {
       job.number = ++entity->submitted;
-      for (const auto& buffer : job.out) ++buffer->writers;
+      job.clocked = std::make_shared<ClockedJob>();
+      job.clocked->core = *entity->core;
+      clock_->submitted(job.clocked);
+      for (const auto& buffer : job.out) {
+        ++buffer->writers;
+        buffer->last_writer = job.clocked;
+      }
       ++entity->pending;
       ++pending_;
       ++loads_[*entity->core];
@@ -151,7 +165,22 @@ std::optional<JobFault> SimMachine::wait(SimBuffer& buffer, Device::Clock::time_
                                 buffer.iova, buffer.writers),
                     true};
   }
+  clock_->waited(std::exchange(buffer.last_writer, nullptr));
+  clock_->synchronised(buffer.bytes);
+  if (clock_->full() && pending_ == 0) clock_->now();
   return std::exchange(buffer.fault, std::nullopt);
+}
+
+void SimMachine::synchronise(const SimBuffer& buffer) {
+  const std::lock_guard lock(mutex_);
+  clock_->synchronised(buffer.bytes);
+}
+
+std::chrono::nanoseconds SimMachine::now() {
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [&] { return pending_ == 0; });
+  clock_->start();
+  return clock_->now();
 }
 
 bool SimMachine::drain(Device::Clock::time_point deadline) {
@@ -182,6 +211,21 @@ std::optional<unsigned> SimMachine::last_core(const SimEntity& entity) const {
   return entity.core;
 }
 
+JobResult SimMachine::run(unsigned core, const SimJob& job) {
+  const std::lock_guard core_lock(core_mutexes_[core]);
+  clock_->begin(core, job.clocked.get());
+  const auto tasks = static_cast<std::uint32_t>(job.tasks.size());
+  const std::span<const Task> all(job.tasks);
+  JobResult result = !options_.computes
+                         ? time_job({core, job.entity->space, all, job.number, job.chained},
+                                    options_.chip, *clock_)
+                         : run_job(chip_, core, job.entity->space, job.chained ? all.first(1) : all,
+                                   job.number, job.chained ? tasks : 1);
+  clock_->begin(core, nullptr);
+  if (job.chained && !result.retired) result.tasks_started = tasks;
+  return result;
+}
+
 void SimMachine::work(unsigned core) {
   for (;;) {
     SimJob job;
@@ -192,14 +236,11 @@ void SimMachine::work(unsigned core) {
       job = std::move(queues_[core].front());
       queues_[core].pop_front();
     }
-    JobResult result;
-    {
-      const std::lock_guard core_lock(core_mutexes_[core]);
-      result = run_job(chip_, core, job.entity->space, job.tasks, job.number);
-    }
+    JobResult result = run(core, job);
     if (result.retired && hang_time_.count() != 0) std::this_thread::sleep_for(hang_time_);
     {
       std::lock_guard lock(mutex_);
+      job.clocked->retired = result.retired;
       for (const auto& buffer : job.out) {
         --buffer->writers;
         if (result.fault && !buffer->fault) buffer->fault = result.fault;
@@ -270,13 +311,16 @@ std::shared_ptr<SimBuffer> SimFile::find(std::uint32_t handle) const {
 }
 
 void SimFile::submit(std::span<const Job> jobs) {
-  check_jobs(jobs, [this](std::uint32_t handle) { return buffers_.contains(handle); });
+  check_jobs(
+      jobs, [this](std::uint32_t handle) { return buffers_.contains(handle); },
+      machine_->options().chains);
   std::vector<SimJob> list;
   list.reserve(jobs.size());
   for (const Job& job : jobs) {
     SimJob& queued = list.emplace_back(SimJob{entity_, 0, job.tasks, {}, {}});
     for (std::uint32_t handle : job.in_handles) queued.in.push_back(find(handle));
     for (std::uint32_t handle : job.out_handles) queued.out.push_back(find(handle));
+    queued.chained = job.chained;
   }
   machine_->enqueue(entity_, std::move(list));
 }

@@ -17,6 +17,7 @@
 
 #include "npu-device/device.hpp"
 #include "npu-device/iova_window.hpp"
+#include "npu-device/sim_clock.hpp"
 #include "npu-device/sim_device.hpp"
 #include "npu-sim/chip.hpp"
 #include "regdb/error.hpp"
@@ -49,9 +50,12 @@ struct SimBuffer {
   std::uint32_t iova = 0;
 
   // Guarded by the machine's mutex.
-  unsigned writers = 0;             ///< queued and running jobs that list it as an output
+  unsigned writers = 0;  ///< queued and running jobs that list it as an output
+  std::shared_ptr<ClockedJob> last_writer{};
   std::optional<JobFault> fault{};  ///< of the first failed one since the last prep
 };
+
+struct JobResult;
 
 /// What the scheduler knows of one file (the kernel's entity). Guarded by the machine's mutex,
 /// except `space` and `iovas`.
@@ -69,6 +73,8 @@ struct SimJob {
   std::uint64_t number;
   std::vector<Task> tasks;
   std::vector<std::shared_ptr<SimBuffer>> in, out;
+  bool chained = false;
+  std::shared_ptr<ClockedJob> clocked{};
 };
 
 /// One chip with a kernel thread's worth of driver per core. Thread safe. Files must be gone
@@ -77,12 +83,13 @@ class SimMachine {
  public:
   /// `hang_time`: how long (host time) a job that never ends keeps its core, as the driver's 500 ms
   /// timeout would.
-  explicit SimMachine(const sim::ChipOptions& options, std::chrono::milliseconds hang_time = {});
+  explicit SimMachine(const SimOptions& options, std::chrono::milliseconds hang_time = {});
   ~SimMachine();
   SimMachine(const SimMachine&) = delete;
   SimMachine& operator=(const SimMachine&) = delete;
 
   unsigned cores() const { return static_cast<unsigned>(queues_.size()); }
+  const SimOptions& options() const { return options_; }
   SimStats stats() const;
 
   /// Queues the jobs of one entity. It stays on its core while it has queued or running work, and
@@ -99,6 +106,11 @@ class SimMachine {
 
   std::vector<std::string> take_notes(SimEntity& entity);
 
+  /// FINI_BO. Costs modelled time only.
+  void synchronise(const SimBuffer& buffer);
+  /// Device::now().
+  std::chrono::nanoseconds now();
+
   /// Waits until no job is queued or runs; false if that takes longer.
   bool drain(Device::Clock::time_point deadline);
 
@@ -110,9 +122,12 @@ class SimMachine {
 
  private:
   void work(unsigned core);
+  JobResult run(unsigned core, const SimJob& job);
   unsigned least_loaded() const;
   void stop();
 
+  SimOptions options_;
+  std::shared_ptr<SimClock> clock_;
   sim::Chip chip_;
   std::vector<std::mutex> core_mutexes_;  // held for the length of a job or of a register access
   std::chrono::milliseconds hang_time_;

@@ -197,7 +197,7 @@ void Core::announce(TaskRecord&& record, std::uint32_t mask) {
   record.blocks = mask;
   // A task of two records (DPU, then PPU) fetches its program once.
   record.work.regcmd_words = std::exchange(program_words_, 0);
-  if (options_.observer) {
+  if (options_.observer && options_.observer->listens()) {
     note_stale_registers(record, mask);
     options_.observer->task(record);
   }
@@ -298,7 +298,7 @@ void Core::run_blocks(std::uint32_t mask) {
       (cna_.core_index() != index_ || core_.core_index() != index_))
     hang(cna_.core_index() != index_ ? "CNA.S_POINTER" : "CORE.S_POINTER",
          "bits 29:28 do not hold the index of this core (quirk core_index_in_s_pointer)");
-  const bool announces = options_.observer != nullptr || injector_.active();
+  const bool announces = (options_.observer && options_.observer->listens()) || injector_.active();
   const TaskHook hook =
       announces ? TaskHook([this, mask](TaskRecord&& record) { announce(std::move(record), mask); })
                 : TaskHook();

@@ -62,6 +62,8 @@ struct TaskRecord {
 class Observer {
  public:
   virtual ~Observer() = default;
+  /// False: nobody wants task(), and no records are made for it. The other calls come all the same.
+  virtual bool listens() const { return true; }
   /// A job begins (an address space) or ends (nullptr) on the core.
   virtual void attached(unsigned /*core*/, bool /*present*/) {}
   /// OPERATION_ENABLE of the PC, before the first word is fetched.

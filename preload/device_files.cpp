@@ -113,7 +113,8 @@ std::shared_ptr<device::SimMachine> shared_machine() {
   options.observer = start_recording([] {
     return shared_machine()->drain(device::Device::Clock::now() + std::chrono::seconds(10));
   });
-  return r.machine = std::make_shared<device::SimMachine>(options, settings().hang_time);
+  return r.machine = std::make_shared<device::SimMachine>(device::SimOptions{.chip = options},
+                                                          settings().hang_time);
 }
 
 std::shared_ptr<RknpuMachine> shared_rknpu_machine() {
