@@ -5,7 +5,9 @@
 
 #include <algorithm>
 
+#include "microkernels/activation.hpp"
 #include "microkernels/executor.hpp"
+#include "microkernels/flying_task.hpp"
 #include "microkernels/layout.hpp"
 #include "npu-device/device.hpp"
 #include "npu-sim/timing.hpp"
@@ -22,6 +24,8 @@ constexpr u32 kRegcmdWords = 130;  // of a task, for the timing model
 constexpr u32 kLargestImage = 2047, kLargestKernel = 31, kLargestStride = 7;
 constexpr u32 kLargestDilation = 32, kLargestPad = 15;
 constexpr u32 kLargestKernelBytes = 1u << 19;
+constexpr u32 kLargestSlab = 2047;
+constexpr u32 kTableWords = 1028;
 constexpr u32 kMostKernels = 8160;  // of a task: 13 bits, whole groups
 
 u32 extent(u32 kernel, u32 dilation) { return (kernel - 1) * dilation + 1; }
@@ -77,7 +81,24 @@ void check_shape(const Conv2dShape& s, unsigned cores) {
                        extent(s.kernel_height, s.dilation_y), extent(s.kernel_width, s.dilation_x),
                        s.in_height, s.in_width));
   in_range("the output's width", s.out_width(), 1, kLargestImage);
+  if (s.groups != 1)
+    refuse(fmt::format("a plan is of one group, not of {}: Conv2d takes them apart", s.groups));
   if (cores == 0) refuse("needs at least one core");
+}
+
+void check_fusion(const Conv2dShape& s, const Conv2dTypes& t, const Conv2dFusion& f) {
+  const bool halves = t == Conv2dTypes{DataType::f16, DataType::f16};
+  if (f.activation && !halves)
+    refuse(fmt::format("{} takes no activation function: use f16->f16, or ActivationF16",
+                       to_string(t)));
+  if (f.addend && s.depthwise) refuse("a depthwise convolution takes no addend: use Elementwise");
+  if (f.addend && !halves && t != Conv2dTypes{DataType::i8, DataType::i8})
+    refuse(fmt::format("{} takes no addend: use i8->i8, f16->f16, or Elementwise", to_string(t)));
+  // Boards take the wrong atoms of smaller planes [notes k-accumulation, HW].
+  const u32 positions = s.out_height() * s.out_width();
+  if (f.addend && positions < kLeastOperandPlane)
+    refuse(fmt::format("an output of {} positions takes no addend, which needs {}: use Elementwise",
+                       positions, kLeastOperandPlane));
 }
 
 // Mesa's depthwise features end with their last atom too; only the DPU's sizes are whole groups
@@ -114,6 +135,14 @@ Sizes sizes(const Conv2dShape& s, const Conv2dTypes& t) {
     refuse(fmt::format("a kernel has {} bytes; the chip takes less than {}", bytes,
                        kLargestKernelBytes));
   z.kernel_bytes = static_cast<u32>(bytes);
+  // The last channels of longer rows are read from the front of the line: 11 bits of entries, atoms
+  // in fours [iree-rocket LIMITS.md, exact at 2048 in five types, HW].
+  const u64 slab = u64{ceil_div(z.channels / atom_elements(t.in), 4u) - 1} * s.in_width;
+  if (slab > kLargestSlab)
+    refuse(
+        fmt::format("rows of {} positions of {} channels are beyond what CBUF addresses: cut the "
+                    "image into strips of at most {} columns",
+                    s.in_width, z.channels, kLargestSlab * s.in_width / slab));
   z.row_entries = entries_per_row(s.in_width, z.channels, t.in);
   z.out_element_bytes = bits(t.out) / 8;
   return z;
@@ -132,6 +161,7 @@ void set_input_rows(const Conv2dShape& s, Range rows, u32& first, u32& count, u3
 sim::TaskWork work_of(const Conv2dPlan& plan, const Sizes& z, const Conv2dTask& task) {
   const Conv2dShape& s = plan.shape;
   const u64 positions = u64{task.rows.size} * s.out_width();
+  const bool table = plan.fusion.activation && conv2d_after(plan) == Conv2dAfter::nothing;
   const u32 real = real_kernels(s, task.kernels);
   const u64 weights = z.weight_bytes(s, plan.types, task.kernels);
   return {.type = plan.types.in == DataType::i8 ? sim::MacType::int8 : sim::MacType::fp16,
@@ -141,14 +171,16 @@ sim::TaskWork work_of(const Conv2dPlan& plan, const Sizes& z, const Conv2dTask& 
           .kernel_height = s.kernel_height,
           .positions = positions,
           .depthwise = s.depthwise,
-          .regcmd_words = kRegcmdWords,
+          .regcmd_words = kRegcmdWords + (table ? kTableWords : 0),
           .feature_bytes = u64{task.in_rows} * s.in_width * z.channels * bits(plan.types.in) / 8,
           .weight_bytes = weights,
-          .operand_bytes = plan.types.out == DataType::i8 ? u64{real} * 4 : 0,
+          .operand_bytes = (plan.types.out == DataType::i8 ? u64{real} * 4 : 0) +
+                           (plan.fusion.addend ? positions * real * z.out_element_bytes : 0),
           .output_bytes =
               positions * align_up(real, atom_elements(plan.types.out)) * z.out_element_bytes,
           .output_elements = positions * real,
-          .weight_reuse = task.weight_reuse};
+          .weight_reuse = task.weight_reuse,
+          .table = table};
 }
 
 // The tasks of a core with so many banks for features; none if they do not suffice.
@@ -183,6 +215,12 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
         if (task.in_rows <= most_rows) break;
         if (rows == 1) return {};
       }
+      // As many rows for each: no small task at the end.
+      const u32 left = core.rows.end() - done;
+      rows = ceil_div(left, ceil_div(left, rows));
+      task.rows = {done, rows};
+      set_input_rows(s, task.rows, task.in_first, task.in_rows, task.pad_top);
+      if (plan.fusion.addend && rows * s.out_width() < kLeastOperandPlane) return {};
       task.data_banks = data_banks;
       task.weight_banks = kBanks - data_banks;
       task.weight_reuse = resident && !tasks.empty() && tasks.back().kernels == kernels;
@@ -201,10 +239,29 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
   return tasks;
 }
 
-double modelled(const Conv2dPlan& plan, const Sizes& z, const std::vector<Conv2dTask>& tasks,
-                unsigned cores) {
+// One pass of the DPU over a core's output.
+void add_pass(const Conv2dPlan& plan, const Conv2dCore& core, bool table, u32 operands,
+              std::vector<sim::TaskWork>& works) {
+  u64 atoms = u64{ceil_div(real_kernels(plan.shape, core.kernels), atom_elements(plan.types.out))} *
+              core.rows.size * plan.shape.out_width();
+  for (; atoms != 0; atoms -= std::min<u64>(atoms, kMaxFlyingAtoms)) {
+    const u64 bytes = std::min<u64>(atoms, kMaxFlyingAtoms) * kAtomBytes;
+    works.push_back({.type = sim::MacType::fp16,
+                     .regcmd_words = kRegcmdWords + (table ? kTableWords : 0),
+                     .operand_bytes = bytes * operands,
+                     .output_bytes = bytes,
+                     .output_elements = bytes / 2,
+                     .table = table});
+  }
+}
+
+double modelled(const Conv2dPlan& plan, const Sizes& z, const Conv2dCore& core,
+                const std::vector<Conv2dTask>& tasks, unsigned cores) {
   std::vector<sim::TaskWork> works;
   for (const Conv2dTask& task : tasks) works.push_back(work_of(plan, z, task));
+  const Conv2dAfter after = conv2d_after(plan);
+  if (after != Conv2dAfter::nothing) add_pass(plan, core, true, 1, works);
+  if (after == Conv2dAfter::gate) add_pass(plan, core, false, 2, works);
   return sim::estimate_job(works, {}, sim::default_calibration().values, {.active_cores = cores})
       .total;
 }
@@ -216,9 +273,19 @@ void fill_core(const Conv2dPlan& plan, const Sizes& z, Conv2dCore& core, unsigne
   set_input_rows(s, core.rows, core.in_first, core.in_rows, pad);
   core.in_bytes = u64{core.in_rows} * s.in_width * z.channels * bits(plan.types.in) / 8;
   core.weight_bytes = z.weight_bytes(s, plan.types, core.kernels);
-  core.bias_bytes = plan.types.out == DataType::i8 ? u64{core.kernels.size} * 4 : 0;
-  core.out_bytes = u64{core.rows.size} * s.out_width() * core.kernels.size * z.out_element_bytes;
-  for (const u64 bytes : {core.in_bytes, core.weight_bytes, core.out_bytes})
+  // int8: room for a multiplier beside each addend.
+  const u32 bias_bytes = plan.types.out == DataType::i8 ? 8 : is_float(plan.types.in) ? 4 : 0;
+  core.bias_bytes = u64{core.kernels.size} * bias_bytes;
+  const u64 surface = u64{core.rows.size} * s.out_width();
+  core.out_bytes = surface * core.kernels.size * z.out_element_bytes;
+  if (plan.fusion.addend) {
+    core.addend_plane = static_cast<u32>(surface);
+    core.addend_bytes = u64{core.addend_plane} * core.kernels.size * z.out_element_bytes;
+  }
+  const Conv2dAfter after = conv2d_after(plan);
+  if (after != Conv2dAfter::nothing) core.between_bytes = core.out_bytes;
+  if (after == Conv2dAfter::gate) core.gate_bytes = core.out_bytes;
+  for (const u64 bytes : {core.in_bytes, core.weight_bytes, core.out_bytes, core.addend_bytes})
     if (bytes > device::kMaxBufferBytes)
       throw Error(ErrorCode::out_of_memory,
                   fmt::format("conv2d: a buffer of {} bytes is needed, but one holds at most {}: "
@@ -228,7 +295,7 @@ void fill_core(const Conv2dPlan& plan, const Sizes& z, Conv2dCore& core, unsigne
   for (u32 banks = 1; banks < kBanks; ++banks) {
     std::vector<Conv2dTask> tasks = cut(plan, z, core, banks);
     if (tasks.empty()) continue;
-    const double time = modelled(plan, z, tasks, cores);
+    const double time = modelled(plan, z, core, tasks, cores);
     if (core.tasks.empty() || time < best) {
       core.tasks = std::move(tasks);
       best = time;
@@ -266,14 +333,30 @@ u64 Conv2dShape::macs() const {
          (depthwise ? 1 : in_channels);
 }
 
-Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsigned cores) {
+Conv2dAfter conv2d_after(const Conv2dPlan& plan) {
+  const Conv2dFusion& f = plan.fusion;
+  if (!f.activation) return Conv2dAfter::nothing;
+  if (f.activation == Activation::silu || f.activation == Activation::gelu)
+    return Conv2dAfter::gate;
+  return f.addend || plan.shape.depthwise ? Conv2dAfter::table : Conv2dAfter::nothing;
+}
+
+Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsigned cores,
+                       const Conv2dFusion& fusion) {
   check_shape(shape, cores);
   check_types(shape, types);
+  check_fusion(shape, types, fusion);
   const Sizes z = sizes(shape, types);
-  Conv2dPlan plan{
-      .shape = shape, .types = types, .channels = z.channels, .out_channels = z.kernels};
+  Conv2dPlan plan{.shape = shape,
+                  .types = types,
+                  .fusion = fusion,
+                  .channels = z.channels,
+                  .out_channels = z.kernels};
   const Range all_rows{0, shape.out_height()}, all_kernels{0, z.kernels};
   const u32 group = mac_format(types.in).kernel_group;
+  if (fusion.addend)  // each core's rows are a plane
+    cores = std::min(
+        cores, std::max(1u, shape.out_height() / ceil_div(kLeastOperandPlane, shape.out_width())));
   if (shape.depthwise || shape.out_height() >= 4 * cores || z.kernels < 2 * group) {
     for (const Range& rows : split_range(all_rows, cores, 1))
       plan.cores.push_back({.rows = rows, .kernels = all_kernels});
@@ -288,11 +371,14 @@ Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsig
 
 std::string to_string(const Conv2dPlan& plan) {
   const Conv2dShape& s = plan.shape;
-  std::string text =
-      fmt::format("{} {}x{} s{}x{} {}x{}x{} -> {}x{}x{} {}: {} core(s), {:.1f} us modelled\n",
-                  s.depthwise ? "dwconv" : "conv", s.kernel_height, s.kernel_width, s.stride_y,
-                  s.stride_x, s.in_height, s.in_width, s.in_channels, s.out_height(), s.out_width(),
-                  s.out_channels, to_string(plan.types), plan.cores.size(), plan.seconds * 1e6);
+  const std::string after =
+      (plan.fusion.addend ? " + addend" : "") +
+      (plan.fusion.activation ? " " + std::string(to_string(*plan.fusion.activation)) : "");
+  std::string text = fmt::format(
+      "{} {}x{} s{}x{} {}x{}x{} -> {}x{}x{} {}{}: {} core(s), {:.1f} us modelled\n",
+      s.depthwise ? "dwconv" : "conv", s.kernel_height, s.kernel_width, s.stride_y, s.stride_x,
+      s.in_height, s.in_width, s.in_channels, s.out_height(), s.out_width(), s.out_channels,
+      to_string(plan.types), after, plan.cores.size(), plan.seconds * 1e6);
   for (std::size_t i = 0; i < plan.cores.size(); ++i) {
     const Conv2dCore& core = plan.cores[i];
     text += fmt::format("  core {}: in {} weights {} bias {} out {} bytes\n", i, core.in_bytes,

@@ -2,7 +2,9 @@
 // How a convolution is cut into tasks: plain data, no device involved.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +15,11 @@
 
 namespace npu::kernels {
 
+struct Stage;
+enum class Activation : std::uint8_t;
+
 /// One image, NHWC: input [in_height][in_width][in_channels], kernels
-/// [out_channels][kernel_height][kernel_width][in_channels], depthwise
+/// [out_channels][kernel_height][kernel_width][in_channels / groups], depthwise
 /// [kernel_height][kernel_width][channels], output [out_height][out_width][out_channels].
 struct Conv2dShape {
   std::uint32_t in_height = 0, in_width = 0, in_channels = 0, out_channels = 0;
@@ -23,6 +28,9 @@ struct Conv2dShape {
   std::uint32_t dilation_y = 1, dilation_x = 1;                            ///< 1: none; up to 32
   std::uint32_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;  ///< up to 15
   bool depthwise = false;  ///< one kernel per channel; out_channels = in_channels
+  /// Channels that do not see each other: group g makes the g-th part of the output from the g-th
+  /// part of the input. Conv2d runs a plan of one group for each.
+  std::uint32_t groups = 1;
 
   std::uint32_t out_height() const;
   std::uint32_t out_width() const;
@@ -31,8 +39,20 @@ struct Conv2dShape {
 };
 
 /// i8 -> i8 (bias, ReLU, requantisation), i8 -> i32 (sums), f16 -> f32 and f16 -> f16 (both with
-/// ReLU). Depthwise: i8 -> i8, f16 -> f16.
+/// bias and ReLU). Depthwise: i8 -> i8, f16 -> f16.
 using Conv2dTypes = GemmTypes;
+
+/// What else happens in the same job.
+struct Conv2dFusion {
+  /// f16 -> f16. Functions of one table are part of the convolution's tasks [userspace conv_act
+  /// gate, HW]; silu, gelu, and any of a depthwise convolution or of one with an addend, are tasks
+  /// of the DPU after them.
+  std::optional<Activation> activation;
+  /// A tensor like the output is added: i8 -> i8 [mesa rkt_regcmd.c, boards], f16 -> f16 [notes
+  /// k-accumulation, HW]; not depthwise.
+  bool addend = false;
+  friend bool operator==(const Conv2dFusion&, const Conv2dFusion&) = default;
+};
 
 /// Kernels (depthwise: channels) that the DPU writes together. Tasks compute whole groups: with a
 /// group cut short they do not end on a board [notes out-cvt-converter, depthwise-conv, HW].
@@ -59,6 +79,9 @@ struct Conv2dCore {
   Range rows, kernels;
   std::uint32_t in_first = 0, in_rows = 0;
   std::uint64_t in_bytes = 0, weight_bytes = 0, bias_bytes = 0, out_bytes = 0;
+  std::uint64_t addend_bytes = 0;                   ///< planes of addend_plane atoms
+  std::uint64_t between_bytes = 0, gate_bytes = 0;  ///< from task to task
+  std::uint32_t addend_plane = 0;
   std::vector<Conv2dTask> tasks;
   friend bool operator==(const Conv2dCore&, const Conv2dCore&) = default;
 };
@@ -66,6 +89,7 @@ struct Conv2dCore {
 struct Conv2dPlan {
   Conv2dShape shape;
   Conv2dTypes types;
+  Conv2dFusion fusion;
   std::uint32_t channels = 0;      ///< in_channels as stored: whole atoms or blocks
   std::uint32_t out_channels = 0;  ///< out_channels as computed: whole groups of kernels
   double seconds = 0;              ///< modelled, of the busiest core
@@ -73,12 +97,23 @@ struct Conv2dPlan {
   friend bool operator==(const Conv2dPlan&, const Conv2dPlan&) = default;
 };
 
-/// What happens to a sum.
+/// Tasks of the DPU behind those of the array: none, one function, or a gate and a product.
+enum class Conv2dAfter : std::uint8_t { nothing, table, gate };
+Conv2dAfter conv2d_after(const Conv2dPlan& plan);
+
+/// What happens to a sum with its bias, in this order.
 struct Conv2dPost {
-  Requant requant;    ///< i8 output
-  bool relu = false;  ///< max(x, 0) on the sum with its bias
-  std::uint32_t relu_limit =
-      0;  ///< with relu: also min(x, limit), i8: a sum, floats: fp32 bits; 0: none
+  Requant requant;  ///< i8 output: the last step
+  /// max(x, 0); with an addend, on the sum with it.
+  bool relu = false;
+  /// With relu: also min(x, limit), i8: in the units that `requant` takes, floats: fp32 bits; 0:
+  /// none.
+  std::uint32_t relu_limit = 0;
+  /// i8 output: a multiplier per channel, the first step.
+  ChannelScales channels;
+  /// i8 output with an addend: what makes it a sum, as ElementwiseScales::operand.
+  Requant addend;
+  bool bias = false;  ///< floats: add the bias buffer. Conv2d sets it
 };
 
 /// Cuts the rows of the output, and its channels where kernels would not fit. CBUF is shared so
@@ -86,17 +121,40 @@ struct Conv2dPost {
 /// of a job [mesa rkt_task.c], others stream past each tile of rows. Cores get disjoint rows, or
 /// kernels if there are few rows.
 ///
-/// Limits [registers.csv; rocket-userspace]: sizes of an image 1 to 2047, kernels up to 31x31 of
-/// less than 512 KiB, strides to 7, dilations to 32, padding to 15 and less than the dilated
-/// kernel. Throws invalid_argument with the limit that a shape breaks, out_of_memory beyond 2 GiB.
-Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsigned cores = 1);
+/// Limits of the chip [registers.csv; rocket-userspace]: sizes of an image 1 to 2047, kernels up to
+/// 31x31 of less than 512 KiB, strides to 7, dilations to 32, padding to 15 and less than the
+/// dilated kernel, one group, rows that CBUF addresses. Throws invalid_argument with the limit that
+/// a shape breaks, out_of_memory beyond 2 GiB. Conv2d rewrites some of the shapes that break one.
+Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsigned cores = 1,
+                       const Conv2dFusion& fusion = {});
 
 std::string to_string(const Conv2dPlan& plan);
 
-enum Conv2dSlot : std::uint32_t { kConvIn, kConvWeights, kConvBias, kConvOut, kConvSlots };
+enum Conv2dSlot : std::uint32_t {
+  kConvIn,
+  kConvWeights,
+  kConvBias,
+  kConvOut,
+  kConvAddend,
+  kConvBetween,
+  kConvGate,
+  kConvSlots
+};
+
+std::vector<std::string> conv2d_slot_names();
+
+/// Which slots of a program the buffers are, and where in them they begin.
+struct Conv2dPlacement {
+  std::array<std::uint32_t, kConvSlots> slot{kConvIn,     kConvWeights, kConvBias, kConvOut,
+                                             kConvAddend, kConvBetween, kConvGate};
+  std::array<std::uint64_t, kConvSlots> offset{};
+};
 
 /// A core's tasks. `pad_value`: what padding counts as (int8: the input's zero point; floats: 0).
 Program emit_conv2d(const Conv2dPlan& plan, std::size_t core, std::int8_t pad_value,
                     const Conv2dPost& post);
+/// The same, appended to what a stage has, with what the executor has to know of each task.
+void append_conv2d(Stage& stage, const Conv2dPlan& plan, std::size_t core, std::int8_t pad_value,
+                   const Conv2dPost& post, const Conv2dPlacement& placement = {});
 
 }  // namespace npu::kernels

@@ -2,7 +2,8 @@
 // Order and values of what is off: compute.md 2.3, 2.6 [mtx512 npu_matmul.c, mesa rkt_regcmd.c].
 #include "microkernels/dpu_setup.hpp"
 
-#include <span>
+#include <algorithm>
+#include <cstring>
 
 namespace npu::kernels {
 namespace {
@@ -60,6 +61,54 @@ void add_bias(DpuSetup& s, const Place& bias) {
           .bs_mul_bypass = true};
   s.brdma.brdma_data_use = 1;
   s.bs_operand = bias;
+}
+
+void add_float_bias(DpuSetup& s, const Place& bias) { add_bias(s, bias); }
+
+void add_bias_and_multiply(DpuSetup& s, const Place& stream, std::uint8_t shift) {
+  s.bs = {.bs_alu_algo = dpu::BS_CFG::BS_ALU_ALGO::ADD,
+          .bs_alu_src = dpu::BS_CFG::BS_ALU_SRC::MEMORY,
+          .bs_relu_bypass = true};
+  // The fields split by the sign of the product: both have to be there.
+  s.bs_mul = {.bs_mul_shift_value = shift, .bs_mul_src = dpu::BS_MUL_CFG::BS_MUL_SRC::MEMORY};
+  s.bs_mul_shift_neg = shift;
+  s.brdma.brdma_data_use = 7;
+  s.bs_operand = stream;
+}
+
+void pack_bias_and_multipliers(std::span<const std::int32_t> bias,
+                               std::span<const std::int16_t> multipliers,
+                               std::span<std::byte> stream) {
+  std::fill(stream.begin(), stream.end(), std::byte{0});
+  for (std::size_t c = 0; c * 8 < stream.size(); c += 8) {
+    std::byte* group = stream.data() + c * 8;
+    if (c < bias.size())
+      std::memcpy(group, bias.data() + c, std::min<std::size_t>(8, bias.size() - c) * 4);
+    if (c < multipliers.size())
+      std::memcpy(group + 48, multipliers.data() + c,
+                  std::min<std::size_t>(8, multipliers.size() - c) * 2);
+  }
+}
+
+void read_operand_planes(DpuSetup& s, const Place& first, std::uint32_t plane,
+                         std::uint32_t positions) {
+  s.main_operand = first;
+  s.ew_operand = {first.slot, first.offset + std::uint64_t{plane} * 16};
+  s.ew_surface = plane;
+  s.main_notch = s.ew_notch = 2 * plane - positions;
+  s.comb_use = 5;
+}
+
+void scale_operand(DpuSetup& s, const Requant& requant) {
+  s.ew.ew_cvt_type = dpu::EW_CFG::EW_CVT_TYPE::ADD_FIRST;
+  s.ew_offset.ew_op_cvt_offset = requant.offset;
+  s.ew_scale = {.ew_op_cvt_shift = requant.shift, .ew_op_cvt_scale = requant.scale};
+}
+
+void relu_after_operand(DpuSetup& s, std::optional<std::int32_t> limit) {
+  s.ew.ew_relu_bypass = false;
+  s.ew.ew_relux_en = limit.has_value();
+  s.ew_relux = dpu::EW_RELUX_CMP_VALUE::decode(static_cast<std::uint32_t>(limit.value_or(0)));
 }
 
 void relu(DpuSetup& s, std::optional<std::int32_t> limit) {

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "microkernels/requant.hpp"
 #include "microkernels/task_emitter.hpp"
@@ -72,6 +74,32 @@ struct DpuSetup {
 
 /// BS: adds an int32 per channel from memory (4 bytes each, dense) [mesa rkt_regcmd.c].
 void add_bias(DpuSetup& dpu, const Place& bias);
+
+/// BS of floats: adds an fp32 per channel from memory [iree-rocket conv_fp16_bias_activation_hw].
+void add_float_bias(DpuSetup& dpu, const Place& bias);
+
+/// BS: adds an int32 and multiplies with an int16 per channel from memory, then shifts right. The
+/// stream is that of pack_bias_and_multipliers() [notes out-cvt-converter, HW].
+void add_bias_and_multiply(DpuSetup& dpu, const Place& stream, std::uint8_t shift);
+/// Of 8 channels: int32 addends, 8 halves that are not read, int16 multipliers; 64 bytes. Channels
+/// beyond those given are 0.
+void pack_bias_and_multipliers(std::span<const std::int32_t> bias,
+                               std::span<const std::int16_t> multipliers,
+                               std::span<std::byte> stream);
+
+/// EW of an operand that is added behind a convolution: after the stages BS and BN.
+/// `plane`: atoms from plane to plane of the operand, at least 12; `positions`: of this task. Even
+/// planes come by the main reader, odd ones by EW's [mesa rkt_regcmd.c; notes k-accumulation, HW].
+void read_operand_planes(DpuSetup& dpu, const Place& first, std::uint32_t plane,
+                         std::uint32_t positions);
+inline constexpr std::uint32_t kLeastOperandPlane = 12;
+
+/// EW's converter of int8 operands: (operand + offset) * scale / 2^shift, ties to even.
+void scale_operand(DpuSetup& dpu, const Requant& requant);
+
+/// EW: max(x, 0) or min(max(x, 0), *limit) behind the operation [iree-rocket conv_residual_add_hw,
+/// without a convolution before].
+void relu_after_operand(DpuSetup& dpu, std::optional<std::int32_t> limit = {});
 
 /// BN: max(x, 0), or min(max(x, 0), *limit) in units of the sum; fp32 bits for floats [trm].
 void relu(DpuSetup& dpu, std::optional<std::int32_t> limit = {});

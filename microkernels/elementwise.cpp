@@ -100,10 +100,7 @@ Elementwise::Elementwise(std::span<device::Device* const> devices, DataType type
           .type = type, .atoms = count, .main = {kA, offset}, .output = {kC, offset}, .dpu = {}};
       set_elementwise(task.dpu, type, op, {kB, offset});
       if (scales) {
-        task.dpu.ew.ew_cvt_type = regdb::dpu::EW_CFG::EW_CVT_TYPE::ADD_FIRST;
-        task.dpu.ew_offset.ew_op_cvt_offset = scales->operand.offset;
-        task.dpu.ew_scale = {.ew_op_cvt_shift = scales->operand.shift,
-                             .ew_op_cvt_scale = scales->operand.scale};
+        scale_operand(task.dpu, scales->operand);
         requantise_output(task.dpu, scales->result);
       }
       emit(stage.program, task);

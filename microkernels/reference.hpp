@@ -38,11 +38,12 @@ void ref_gemm(const GemmShape& shape, const GemmTypes& types, ConstElements a, C
               Elements c, std::span<const Range> slices = {}, SliceSums sums = SliceSums::host);
 
 /// A convolution of Conv2d. int8: exact sums of (x - input_zero) * w inside of the image, plus
-/// bias, saturated to int32, ReLU, requantised; i32 output: the sums modulo 2^32. Floats: for each
-/// block of 32 channels and then each tap one exact sum, rounded and added in fp32; depthwise all
-/// taps in one.
+/// bias, scaled by channel or else saturated to int32, plus the addend, ReLU, requantised; i32
+/// output: the sums modulo 2^32. Floats: for each block of 32 channels and then each tap one exact
+/// sum, rounded and added in fp32; depthwise all taps in one; bias and addend are added in fp32.
+/// `bias` and `addend` may be empty.
 void ref_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, const Conv2dPost& post,
-                std::span<const std::int32_t> bias, std::int8_t input_zero, ConstElements in,
-                ConstElements weights, Elements out);
+                ConstElements bias, std::int8_t input_zero, ConstElements in, ConstElements weights,
+                Elements out, ConstElements addend = {});
 
 }  // namespace npu::kernels

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+#include <limits>
 
 #include "regdb/error.hpp"
 
@@ -35,19 +37,61 @@ Requant requant_from_float(float multiplier, std::int32_t offset) {
   return {static_cast<std::int16_t>(scale), static_cast<std::uint8_t>(shift), offset};
 }
 
+namespace {
+
+// Ties to even.
+std::int64_t shift_right(std::int64_t value, unsigned shift) {
+  if (shift == 0) return value;
+  const std::int64_t floor = value >> shift;
+  const std::uint64_t rest = static_cast<std::uint64_t>(value) & ((std::uint64_t{1} << shift) - 1);
+  const std::uint64_t half = std::uint64_t{1} << (shift - 1);
+  return floor + (rest > half || (rest == half && (floor & 1) != 0) ? 1 : 0);
+}
+
+}  // namespace
+
 std::int8_t requantise(std::int32_t sum, const Requant& requant) {
-  const std::int64_t product = std::int64_t{sum} * requant.scale;
-  std::int64_t rounded = product;
-  const unsigned shift = requant.shift;
-  if (shift > 0) {
-    const std::int64_t floor = product >> shift;
-    const std::uint64_t rest =
-        static_cast<std::uint64_t>(product) & ((std::uint64_t{1} << shift) - 1);
-    const std::uint64_t half = std::uint64_t{1} << (shift - 1);
-    const bool up = rest > half || (rest == half && (floor & 1) != 0);
-    rounded = floor + (up ? 1 : 0);
-  }
+  const std::int64_t rounded = shift_right(std::int64_t{sum} * requant.scale, requant.shift);
   return static_cast<std::int8_t>(std::clamp<std::int64_t>(rounded + requant.offset, -128, 127));
+}
+
+std::int64_t scale_operand(std::int8_t operand, const Requant& requant) {
+  return shift_right((std::int64_t{operand} + requant.offset) * requant.scale, requant.shift);
+}
+
+std::int32_t scale_channel(std::int64_t sum, std::int16_t multiplier, std::uint8_t shift) {
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(
+      shift_right(sum * multiplier, shift), std::numeric_limits<std::int32_t>::min(),
+      std::numeric_limits<std::int32_t>::max()));
+}
+
+ChannelRequant requant_per_channel(std::span<const float> factors, std::int32_t offset,
+                                   std::int64_t largest_sum) {
+  constexpr int kMost = std::numeric_limits<std::int16_t>::max();
+  float most = 0;
+  for (const float factor : factors) {
+    if (!(factor >= 0) || std::isinf(factor))
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("requantisation factor {} of a channel cannot be expressed: use "
+                              "finite ones, 0 or more",
+                              factor));
+    most = std::max(most, factor);
+  }
+  if (most == 0)
+    throw Error(ErrorCode::invalid_argument,
+                "requantisation by channel needs a factor above 0 for at least one channel");
+  ChannelRequant result;
+  while (std::max<std::int64_t>(1, largest_sum) * kMost >> result.channels.shift >
+         std::numeric_limits<std::int32_t>::max())
+    ++result.channels.shift;
+  const double unit = std::ldexp(1.0, result.channels.shift);
+  result.requant = requant_from_float(static_cast<float>(most * unit / kMost), offset);
+  // The converter's factor as it came out, up to 2^-14 above what was asked for.
+  const double gain = std::ldexp(result.requant.scale, -result.requant.shift);
+  for (const float factor : factors)
+    result.channels.multipliers.push_back(static_cast<std::int16_t>(
+        std::min<long>(kMost, std::lround(static_cast<double>(factor) * unit / gain))));
+  return result;
 }
 
 }  // namespace npu::kernels

@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Convolutions on the simulated NPU equal the reference bit for bit.
-#include "microkernels/conv2d.hpp"
-
-#include <gmock/gmock.h>
-
-#include <bit>
-#include <cmath>
-#include <cstring>
-
-#include "gemm_cases.hpp"
-#include "microkernels/reference.hpp"
-#include "npu-sim/float_types.hpp"
+#include "conv2d_cases.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
@@ -18,93 +8,12 @@ namespace {
 
 using enum DataType;
 
-template <class T>
-std::vector<T> random_tensor(std::size_t count, std::mt19937& random) {
-  std::vector<T> values(count);
-  for (T& value : values) {
-    const float real = std::ldexp(static_cast<float>(random() % 2001) / 1000.0f - 1.0f,
-                                  static_cast<int>(random() % 7) - 3);
-    value = sizeof(T) == 1 ? static_cast<T>(random()) : static_cast<T>(sim::float_to_fp16(real));
-  }
-  return values;
-}
-
-template <class In, class Out>
-testing::AssertionResult compare(std::span<device::Device* const> devices, const Conv2dShape& s,
-                                 const Conv2dTypes& types, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  const auto in = random_tensor<In>(std::size_t{s.in_height} * s.in_width * s.in_channels, random);
-  const auto weights = random_tensor<In>(std::size_t{s.kernel_height} * s.kernel_width *
-                                             s.in_channels * (s.depthwise ? 1 : s.out_channels),
-                                         random);
-  std::vector<std::int32_t> bias(is_float(types.in) || seed % 3 == 0 ? 0 : s.out_channels);
-  for (auto& value : bias) value = static_cast<std::int32_t>(random() % 20001) - 10000;
-  const auto zero = static_cast<std::int8_t>(is_float(types.in) ? 0 : random() % 256);
-  Conv2dPost post;
-  if (types.out == i8) {
-    std::uint32_t shift = 20;
-    for (std::size_t k = weights.size() / (s.depthwise ? s.in_channels : s.out_channels); k > 1;
-         k /= 4)
-      ++shift;
-    post.requant = {static_cast<std::int16_t>(pick(random, 0x4000, 0x7FFF)),
-                    static_cast<std::uint8_t>(shift),
-                    static_cast<std::int32_t>(random() % 100) - 50};
-  }
-  post.relu = types.out != i32 && seed % 2 == 1;
-  if (post.relu && seed % 4 == 1)
-    post.relu_limit = is_float(types.in) ? std::bit_cast<std::uint32_t>(0.75f) : 30000;
-  std::vector<Out> out(std::size_t{s.out_height()} * s.out_width() * s.out_channels),
-      want(out.size());
-  Conv2d conv(devices, s, types);
-  conv.set_weights(weights, bias, zero);
-  conv.set_post(post);
-  conv.run(in, out);
-  ref_conv2d(s, types, post, bias, zero, in, weights, want);
-  for (std::size_t i = 0; i < out.size(); ++i)
-    if (std::memcmp(&out[i], &want[i], sizeof(Out)) != 0)
-      return testing::AssertionFailure()
-             << to_string(conv.plan()) << "[" << i / s.out_channels / s.out_width() << "]["
-             << i / s.out_channels % s.out_width() << "][" << i % s.out_channels << "] is "
-             << +out[i] << ", expected " << +want[i];
-  return testing::AssertionSuccess();
-}
-
-testing::AssertionResult compare(std::span<device::Device* const> devices, const Conv2dShape& s,
-                                 const Conv2dTypes& types, std::uint32_t seed) {
-  if (types.out == i8) return compare<std::int8_t, std::int8_t>(devices, s, types, seed);
-  if (types.out == i32) return compare<std::int8_t, std::int32_t>(devices, s, types, seed);
-  if (types.out == f16) return compare<std::uint16_t, std::uint16_t>(devices, s, types, seed);
-  return compare<std::uint16_t, float>(devices, s, types, seed);
-}
-
-Conv2dShape random_shape(std::mt19937& random, bool depthwise) {
-  for (;;) {
-    Conv2dShape s;
-    s.in_height = pick(random, 1, 24);
-    s.in_width = pick(random, 1, 24);
-    s.in_channels = pick(random, 1, 70);
-    s.out_channels = depthwise ? s.in_channels : pick(random, 1, 70);
-    s.kernel_height = pick(random, 1, 5);
-    s.kernel_width = pick(random, 1, 5);
-    s.stride_y = pick(random, 1, 3);
-    s.stride_x = pick(random, 1, 3);
-    if (pick(random, 0, 3) == 0) s.dilation_y = pick(random, 1, 3);
-    if (pick(random, 0, 3) == 0) s.dilation_x = pick(random, 1, 3);
-    s.pad_top = pick(random, 0, s.kernel_height - 1);
-    s.pad_bottom = pick(random, 0, s.kernel_height - 1);
-    s.pad_left = pick(random, 0, s.kernel_width - 1);
-    s.pad_right = pick(random, 0, s.kernel_width - 1);
-    s.depthwise = depthwise;
-    if (s.out_height() != 0 && s.out_width() != 0) return s;
-  }
-}
-
 TEST(Conv2d, RandomShapesEqualTheReference) {
   const Cores cores(3);
   std::mt19937 random(81);
   for (std::uint32_t round = 0; round < 24; ++round)
     for (const Conv2dTypes& types : {Conv2dTypes{i8, i8}, {i8, i32}, {f16, f32}, {f16, f16}})
-      ASSERT_TRUE(compare(cores.first(round % 3 + 1), random_shape(random, false), types, round));
+      ASSERT_TRUE(compare(cores.first(round % 3 + 1), {random_shape(random, false), types}, round));
 }
 
 TEST(Conv2d, RandomDepthwiseShapesEqualTheReference) {
@@ -112,7 +21,7 @@ TEST(Conv2d, RandomDepthwiseShapesEqualTheReference) {
   std::mt19937 random(82);
   for (std::uint32_t round = 0; round < 24; ++round)
     for (const Conv2dTypes& types : {Conv2dTypes{i8, i8}, {f16, f16}})
-      ASSERT_TRUE(compare(cores.first(round % 3 + 1), random_shape(random, true), types, round));
+      ASSERT_TRUE(compare(cores.first(round % 3 + 1), {random_shape(random, true), types}, round));
 }
 
 TEST(Conv2d, ImagesLargerThanCbufAreCutAndStillEqual) {
@@ -143,8 +52,8 @@ TEST(Conv2d, ImagesLargerThanCbufAreCutAndStillEqual) {
   EXPECT_FALSE(plan.cores[0].tasks[0].weight_reuse);
   EXPECT_TRUE(plan.cores[0].tasks[1].weight_reuse);
   for (const Conv2dTypes& types : {Conv2dTypes{i8, i8}, {f16, f16}}) {
-    ASSERT_TRUE(compare(cores.first(2), wide, types, 1));
-    ASSERT_TRUE(compare(cores.first(2), deep, types, 3));
+    ASSERT_TRUE(compare(cores.first(2), {wide, types}, 1));
+    ASSERT_TRUE(compare(cores.first(2), {deep, types}, 3));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "microkernels/activation.hpp"
 #include "microkernels/conv2d_plan.hpp"
 #include "microkernels/gemm_emit.hpp"
 #include "npu-probe/lint.hpp"
@@ -88,7 +89,7 @@ TEST(LintEmitted, Convolutions) {
                                     {DataType::f16, DataType::f16},
                                     {DataType::i8, DataType::i32},
                                     {DataType::f16, DataType::f32}};
-  for (int i = 0; i < 160; ++i) {
+  for (int i = 0; i < 320; ++i) {
     const Conv2dTypes types = kTypes[static_cast<std::size_t>(i) % std::size(kTypes)];
     Conv2dShape s;
     s.depthwise = i % 8 < 2;
@@ -103,15 +104,26 @@ TEST(LintEmitted, Convolutions) {
     s.in_height = pick(tall + 1, tall + side), s.in_width = pick(wide + 1, wide + side);
     s.in_channels = pick(1, i % 5 == 0 ? 40 : 200);
     s.out_channels = s.depthwise ? s.in_channels : pick(1, 150);
-    const Conv2dPlan plan = plan_conv2d(s, types, pick(1, 3));
+    // What may run with it in the same job.
+    Conv2dFusion fusion;
+    if (types.in == types.out && !s.depthwise && s.out_height() * s.out_width() >= 12)
+      fusion.addend = i % 4 == 1;
+    if (types.out == DataType::f16 && i % 3 != 0)
+      fusion.activation = static_cast<Activation>(i % 8);
+    const Conv2dPlan plan = plan_conv2d(s, types, pick(1, 3), fusion);
     Conv2dPost post;
     post.requant = {-3, 21, -125};
-    post.relu = i % 2 == 0 && types.out != DataType::i32;
+    post.relu = i % 2 == 0 && types.out != DataType::i32 && !fusion.activation;
+    post.bias = types.in == DataType::f16 && i % 7 != 0;
+    if (types.out == DataType::i8 && i % 3 == 0)
+      post.channels = {std::vector<std::int16_t>(s.out_channels, 9), 3};
     for (std::size_t c = 0; c < plan.cores.size(); ++c) {
       const Conv2dCore& core = plan.cores[c];
       std::vector<std::uint64_t> bytes(kConvSlots);
       bytes[kConvIn] = core.in_bytes, bytes[kConvWeights] = core.weight_bytes;
       bytes[kConvBias] = core.bias_bytes, bytes[kConvOut] = core.out_bytes;
+      bytes[kConvAddend] = core.addend_bytes;
+      bytes[kConvBetween] = core.between_bytes, bytes[kConvGate] = core.gate_bytes;
       ASSERT_EQ(lint_program(emit_conv2d(plan, c, 0, post), bytes), "") << to_string(plan);
     }
   }
