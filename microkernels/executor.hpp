@@ -34,6 +34,10 @@ struct TaskInfo {
   std::uint64_t bytes = 0;  ///< that it moves, its program not counted
   std::uint32_t out_slot = 0;
   std::uint64_t last_atom = 0;  ///< offset of the 16 bytes that it writes last in out_slot
+  /// The PPU ends it, whose interrupt stock drivers do not wait for: the job is retired after
+  /// 500 ms with its output right [notes pool-completion, HW]. It gets a job of its own, and such a
+  /// timeout is no error as long as the output is there.
+  bool ends_in_ppu = false;
 };
 
 /// The tasks of one core between two looks of the host.
@@ -64,17 +68,18 @@ class JobCutter {
  public:
   /// Whether this task is the first of a job.
   bool cuts(const TaskInfo& task) {
-    const bool cut =
-        first_ || macs_ + task.macs > kMaxJobMacs || bytes_ + task.bytes > kMaxJobBytes;
+    const bool cut = first_ || pool_ || task.ends_in_ppu || macs_ + task.macs > kMaxJobMacs ||
+                     bytes_ + task.bytes > kMaxJobBytes;
     if (cut) macs_ = bytes_ = 0;
     first_ = false;
+    pool_ = task.ends_in_ppu;
     macs_ += task.macs;
     bytes_ += task.bytes;
     return cut;
   }
 
  private:
-  bool first_ = true;
+  bool first_ = true, pool_ = false;  ///< the task before ends in the PPU
   std::uint64_t macs_ = 0, bytes_ = 0;
 };
 
@@ -122,6 +127,7 @@ class Executor {
     std::vector<device::Job> jobs;
     std::vector<TaskInfo> tasks;
     std::uint64_t words = 0, macs = 0;
+    std::uint32_t pools = 0;  ///< tasks that end in the PPU
   };
   struct Core {
     device::Device* device = nullptr;
@@ -134,6 +140,8 @@ class Executor {
   std::span<std::byte> atom(const Core& core, const TaskInfo& task) const;
   void start(Core& core, std::size_t stage, std::byte mark, RunStats& stats);
   /// Waits; returns how many tasks of `missing` still show the mark, and keeps those.
+  static void wait(Core& core, std::uint32_t pools, const device::Buffer& buffer,
+                   std::chrono::milliseconds timeout);
   std::size_t finish(Core& core, std::size_t stage, std::byte mark,
                      std::chrono::milliseconds timeout, std::vector<bool>& done, RunStats& stats);
 
