@@ -171,6 +171,8 @@ void append_conv2d(Stage& stage, const Conv2dPlan& plan, std::size_t core_index,
         .stride_y = s.stride_y,
         .dilation_x = s.dilation_x,
         .dilation_y = s.dilation_y,
+        .spread_x = s.spread_x,
+        .spread_y = s.spread_y,
         .pad_left = s.pad_left,
         .pad_top = t.pad_top,
         // The same byte in every lane: depthwise pads some channels with the second one

@@ -93,6 +93,7 @@ std::vector<std::int32_t> rewrite(Axis& a) {
 Conv2dImage chip_image(const Conv2dShape& shape) {
   Conv2dImage image{.shape = shape, .rows = {}, .columns = {}};
   Conv2dShape& s = image.shape;
+  if (s.spread_y != 1 || s.spread_x != 1) return image;
   Axis y{s.in_height, s.kernel_height, s.stride_y, s.dilation_y, s.pad_top, s.pad_bottom};
   Axis x{s.in_width, s.kernel_width, s.stride_x, s.dilation_x, s.pad_left, s.pad_right};
   for (const Axis& a : {y, x})

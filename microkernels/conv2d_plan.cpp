@@ -30,8 +30,9 @@ constexpr u32 kMostKernels = 8160;  // of a task: 13 bits, whole groups
 
 u32 extent(u32 kernel, u32 dilation) { return (kernel - 1) * dilation + 1; }
 
-u32 out_size(u32 in, u32 before, u32 after, u32 kernel, u32 dilation, u32 stride) {
-  const u64 padded = u64{in} + before + after;
+u32 out_size(u32 in, u32 spread, u32 before, u32 after, u32 kernel, u32 dilation, u32 stride) {
+  if (in == 0) return 0;
+  const u64 padded = (u64{in} - 1) * spread + 1 + before + after;
   const u32 window = extent(kernel, dilation);
   return padded < window ? 0 : static_cast<u32>((padded - window) / stride + 1);
 }
@@ -84,6 +85,20 @@ void check_shape(const Conv2dShape& s, unsigned cores) {
   if (s.groups != 1)
     refuse(fmt::format("a plan is of one group, not of {}: Conv2d takes them apart", s.groups));
   if (cores == 0) refuse("needs at least one core");
+}
+
+bool is_spread(const Conv2dShape& s) { return s.spread_y != 1 || s.spread_x != 1; }
+
+void check_spread(const Conv2dShape& s, const Conv2dTypes& t) {
+  if (!is_spread(s)) return;
+  for (const u32 spread : {s.spread_y, s.spread_x})
+    if (spread != 1 && spread != 2 && spread != 4 && spread != 8)
+      refuse(fmt::format("the chip spreads an image by 1, 2, 4 or 8, not by {}", spread));
+  if (t.in != DataType::f16 || s.depthwise || s.stride_y != 1 || s.stride_x != 1 ||
+      s.dilation_y != 1 || s.dilation_x != 1)
+    refuse("the chip spreads images of f16, for dense convolutions without stride and dilation");
+  // Of 12 to 15 boards give nothing that is known at a spread of 2.
+  for (const u32 pad : {s.pad_top, s.pad_left}) in_range("padding of a spread image", pad, 0, 11);
 }
 
 void check_fusion(const Conv2dShape& s, const Conv2dTypes& t, const Conv2dFusion& f) {
@@ -150,6 +165,10 @@ Sizes sizes(const Conv2dShape& s, const Conv2dTypes& t) {
 
 // Input rows of output rows.
 void set_input_rows(const Conv2dShape& s, Range rows, u32& first, u32& count, u32& pad_top) {
+  if (is_spread(s)) {
+    first = 0, count = s.in_height, pad_top = s.pad_top;
+    return;
+  }
   const std::int64_t begin = std::int64_t{rows.begin} * s.stride_y - s.pad_top;
   const std::int64_t end =
       std::int64_t{rows.end() - 1} * s.stride_y - s.pad_top + extent(s.kernel_height, s.dilation_y);
@@ -188,7 +207,8 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
                             u32 data_banks) {
   const Conv2dShape& s = plan.shape;
   const u32 most_rows = data_banks * kBankEntries / z.row_entries;
-  const u32 window = std::min(extent(s.kernel_height, s.dilation_y), s.in_height);
+  const u32 window =
+      is_spread(s) ? s.in_height : std::min(extent(s.kernel_height, s.dilation_y), s.in_height);
   if (most_rows < window) return {};
   const u64 weight_room = u64{kBanks - data_banks} * kBankBytes;
   const u32 group = s.depthwise ? z.channels : mac_format(plan.types.in).kernel_group;
@@ -215,6 +235,7 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
         if (task.in_rows <= most_rows) break;
         if (rows == 1) return {};
       }
+      if (is_spread(s) && rows != core.rows.size) return {};
       // As many rows for each: no small task at the end.
       const u32 left = core.rows.end() - done;
       rows = ceil_div(left, ceil_div(left, rows));
@@ -323,10 +344,10 @@ u32 conv2d_mac_kernels(const Conv2dShape& s, const Conv2dTypes& t, Range kernels
 }
 
 u32 Conv2dShape::out_height() const {
-  return out_size(in_height, pad_top, pad_bottom, kernel_height, dilation_y, stride_y);
+  return out_size(in_height, spread_y, pad_top, pad_bottom, kernel_height, dilation_y, stride_y);
 }
 u32 Conv2dShape::out_width() const {
-  return out_size(in_width, pad_left, pad_right, kernel_width, dilation_x, stride_x);
+  return out_size(in_width, spread_x, pad_left, pad_right, kernel_width, dilation_x, stride_x);
 }
 u64 Conv2dShape::macs() const {
   return u64{out_height()} * out_width() * out_channels * kernel_height * kernel_width *
@@ -345,6 +366,7 @@ Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsig
                        const Conv2dFusion& fusion) {
   check_shape(shape, cores);
   check_types(shape, types);
+  check_spread(shape, types);
   check_fusion(shape, types, fusion);
   const Sizes z = sizes(shape, types);
   Conv2dPlan plan{.shape = shape,
@@ -357,7 +379,9 @@ Conv2dPlan plan_conv2d(const Conv2dShape& shape, const Conv2dTypes& types, unsig
   if (fusion.addend)  // each core's rows are a plane
     cores = std::min(
         cores, std::max(1u, shape.out_height() / ceil_div(kLeastOperandPlane, shape.out_width())));
-  if (shape.depthwise || shape.out_height() >= 4 * cores || z.kernels < 2 * group) {
+  const bool by_rows = shape.depthwise || shape.out_height() >= 4 * cores || z.kernels < 2 * group;
+  if (is_spread(shape) && z.kernels < 2 * group) cores = 1;
+  if (by_rows && !is_spread(shape)) {
     for (const Range& rows : split_range(all_rows, cores, 1))
       plan.cores.push_back({.rows = rows, .kernels = all_kernels});
   } else {

@@ -28,6 +28,10 @@ struct Conv2dShape {
   std::uint32_t dilation_y = 1, dilation_x = 1;                            ///< 1: none; up to 32
   std::uint32_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;  ///< up to 15
   bool depthwise = false;  ///< one kernel per channel; out_channels = in_channels
+  /// The chip puts this many less one zeros between two positions of the input, padding goes around
+  /// the result: 1, or 2, 4 and 8 for f16, dense, stride and dilation 1, padding to 11, an image
+  /// that fits CBUF whole [notes conv-transpose, HW].
+  std::uint32_t spread_y = 1, spread_x = 1;
   /// Channels that do not see each other: group g makes the g-th part of the output from the g-th
   /// part of the input. Conv2d runs a plan of one group for each.
   std::uint32_t groups = 1;

@@ -12,13 +12,16 @@ namespace rdma = regdb::dpu_rdma;
 
 void emit_cna(TaskEmitter& e, const MacTask& t) {
   const std::uint32_t precision = mac_format(t.in).precision;
-  e.write(cna::CONV_CON1{.proc_precision = precision,
+  e.write(cna::CONV_CON1{.deconv = t.spread_x != 1 || t.spread_y != 1,
+                         .proc_precision = precision,
                          .in_precision = precision,
                          .conv_mode = t.depthwise ? cna::CONV_CON1::CONV_MODE::DEPTHWISE
                                                   : cna::CONV_CON1::CONV_MODE::DIRECT},
           cna::CONV_CON2{.feature_grains = t.grains},
           cna::CONV_CON3{.atrous_y_dilation = t.dilation_y,
                          .atrous_x_dilation = t.dilation_x,
+                         .deconv_y_stride = t.spread_y - 1,
+                         .deconv_x_stride = t.spread_x - 1,
                          .conv_y_stride = t.stride_y,
                          .conv_x_stride = t.stride_x},
           cna::DATA_SIZE0{.datain_width = t.in_width, .datain_height = t.in_height},

@@ -31,6 +31,7 @@ struct MacTask {
   std::uint32_t kernel_width = 1, kernel_height = 1;
   std::uint32_t stride_x = 1, stride_y = 1;
   std::uint32_t dilation_x = 1, dilation_y = 1;
+  std::uint32_t spread_x = 1, spread_y = 1;  ///< DECONV: input positions lie this far apart
   std::uint32_t pad_left = 0, pad_top = 0;
   std::uint32_t pad_value = 0;     ///< PAD_CON1
   std::uint32_t kernel_bytes = 0;  ///< of one kernel
