@@ -188,9 +188,9 @@ void Executor::run(std::size_t stage, RunStats& stats,
       left = finish(core, stage, kMarks[1], timeout, done[i], stats);
     }
     missing += left;
+    if (i + 1 == cores_.size()) stats.device += cores_[0].device->now() - begin;
     if (read && missing == 0) read(i);
   }
-  stats.device += cores_[0].device->now() - begin;
   if (missing != 0)
     throw Error(ErrorCode::device_fault,
                 fmt::format("{} task(s) ended without writing their output: look for "

@@ -53,7 +53,7 @@ struct RunStats {
   std::uint64_t regcmd_words = 0;
   std::chrono::nanoseconds submit{}, wait{};
   /// From the first submit to the last wait by Device::now(): measured on a chip (with what `read`
-  /// does meanwhile), modelled on the simulator.
+  /// does for other cores meanwhile), modelled on the simulator.
   std::chrono::nanoseconds device{};
 };
 

@@ -246,7 +246,9 @@ void Gemm::run_stages(std::byte* c, GemmStats& stats) {
     stats.wait += run.wait;
     stats.jobs += run.jobs;
     stats.tasks += run.tasks;
+    stats.submits += run.submits;
     stats.regcmd_words += run.regcmd_words;
+    stats.device += run.device;
   }
 }
 

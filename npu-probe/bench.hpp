@@ -13,6 +13,7 @@
 
 #include "microkernels/conv2d_plan.hpp"
 #include "microkernels/gemm_plan.hpp"
+#include "regdb/error.hpp"
 
 namespace npu::probe {
 
@@ -63,7 +64,7 @@ struct BenchModel {
   std::size_t jobs = 0, kicks = 0, tasks = 0;  ///< kicks: starts of a core, an interrupt each
   std::uint64_t regcmd_words = 0, bytes = 0;   ///< bytes: over the DRAM port, programs included
   std::uint64_t macs = 0;                      ///< padding included
-  /// Where the busiest core's time goes, largest first, shares of `seconds`: "dispatch" (submit,
+  /// Where the cores' time goes, largest first, shares of the whole: "dispatch" (submit, waiting,
   /// IOMMU, interrupts) or what limits its tasks ("weight", "mac", ...; sim::Resource).
   std::vector<std::pair<std::string, double>> shares;
 };
@@ -92,6 +93,7 @@ struct BenchRow {
   std::optional<BenchRoof> roof;                      ///< nullopt without a clock
   std::uint32_t per_run_tasks = 0, per_run_jobs = 0;  ///< submit: in all, over all cores
   std::string error;                                  ///< why it has no figures
+  ErrorCode error_code = ErrorCode::invalid_argument;
 };
 
 /// Products per second, bytes (moved, by the model) per second, and the share of the roof; 0: none.

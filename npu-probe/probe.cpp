@@ -35,6 +35,7 @@ int run(int argc, const char* const* argv, Io& io) {
 #endif
   add_bringup(app, io);
   add_run(app, io);
+  add_bench(app, io);
   add_replay(app, io);
   add_regs(app, io);
   add_diff(app, io);

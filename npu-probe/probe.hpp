@@ -25,6 +25,7 @@ struct Io {
   bool colour(const std::string& when) const;
 };
 
+void add_bench(CLI::App& app, Io& io);
 void add_capture(CLI::App& app, Io& io);
 void add_decode(CLI::App& app, Io& io);
 void add_encode(CLI::App& app, Io& io);

@@ -5,28 +5,13 @@
 #include <cmath>
 #include <utility>
 
+#include "npu-sim/mac_rate.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::sim {
 namespace {
 
 constexpr double kWordBytes = 8;
-
-double mac_rate(const TaskWork& work, const Calibration& c) {
-  if (work.depthwise)
-    return work.type == MacType::int8 || work.type == MacType::int4 ? c.depthwise_int8
-                                                                    : c.depthwise_fp16;
-  switch (work.type) {
-    case MacType::int4: return c.mac_int4;
-    case MacType::int8: return c.mac_int8;
-    case MacType::int16: return c.mac_int16;
-    case MacType::fp16: return c.mac_fp16;
-    case MacType::bf16: return c.mac_bf16;
-    case MacType::tf32:
-    case MacType::fp32: return c.mac_tf32;
-  }
-  return c.mac_int8;
-}
 
 double blocks(std::uint64_t size, double block) {
   return std::ceil(static_cast<double>(size) / block);
@@ -38,7 +23,7 @@ double mac_cycles(const TaskWork& work, const Calibration& c) {
   if (work.channels == 0) return 0;
   const double steps = static_cast<double>(work.kernel_width) * work.kernel_height *
                        static_cast<double>(work.positions);
-  const double rate = mac_rate(work, c);
+  const double rate = mac_rate(work.type, work.depthwise, c);
   if (work.depthwise) return steps * blocks(work.channels, rate);
   const ArrayBlock block = array_block(work.type);
   const double padded =
@@ -123,6 +108,21 @@ double bits_of(MacType type) {
   return 8;
 }
 
+double mac_rate(MacType type, bool depthwise, const Calibration& c) {
+  if (depthwise)
+    return type == MacType::int8 || type == MacType::int4 ? c.depthwise_int8 : c.depthwise_fp16;
+  switch (type) {
+    case MacType::int4: return c.mac_int4;
+    case MacType::int8: return c.mac_int8;
+    case MacType::int16: return c.mac_int16;
+    case MacType::fp16: return c.mac_fp16;
+    case MacType::bf16: return c.mac_bf16;
+    case MacType::tf32:
+    case MacType::fp32: return c.mac_tf32;
+  }
+  return c.mac_int8;
+}
+
 std::uint64_t TaskWork::macs() const {
   return (depthwise ? 1 : std::uint64_t{kernels}) * channels * kernel_width * kernel_height *
          positions;
@@ -179,7 +179,7 @@ TaskTime estimate(const TaskWork& work, const Calibration& c, const Operating& o
       (dram_per_cycle < c.read_bytes_per_cycle && t.dram > worst->first))
     t.limit = Resource::dram;
 
-  const double peak = mac_rate(work, c);
+  const double peak = mac_rate(work.type, work.depthwise, c);
   if (t.total > 0) {
     t.mac_utilisation = static_cast<double>(work.macs()) / peak / t.total;
     t.seconds = t.total / operating.npu_hz;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "npu-probe/audit/facts.hpp"
+#include "npu-probe/audit/npu_clock.hpp"
 
 namespace npu::probe {
 namespace {
@@ -213,21 +214,9 @@ void check_clock(const Facts& f, Checks& checks) {
       "hangs";
   std::uint64_t rate = 0;
   std::string source;
-  // The compute clock is the firmware's: scmi_clk_npu; aclk_npu* and hclk_npu* are bus clocks.
-  for (const auto& name : f.tree.list("/sys/kernel/debug/clk")) {
-    if (name.find("npu") == std::string::npos) continue;
-    const bool compute =
-        name.find("clk_npu") != std::string::npos && name.find("aclk") == std::string::npos &&
-        name.find("hclk") == std::string::npos && name.find("pclk") == std::string::npos;
-    if (!compute) continue;
-    const auto path = "/sys/kernel/debug/clk/" + name + "/clk_rate";
-    const auto line = f.tree.read_line(path);
-    if (!line || line->empty() || line->size() > 15 ||
-        line->find_first_not_of("0123456789") != std::string::npos)
-      continue;
-    if (!source.empty() && name.find("scmi") == std::string::npos) continue;
-    rate = std::stoull(*line);
-    source = path;
+  if (const auto clock = running_npu_clock(f.tree)) {
+    rate = clock->hz;
+    source = clock->path;
   }
   if (source.empty()) {
     for (const auto* core : f.npu.core) {

@@ -4,7 +4,7 @@
 
 check_docs.py links ROOT           every relative link in a Markdown file leads to a file
 check_docs.py commands ROOT BIN    the npu-probe commands of docs/quick-start.md run and exit 0
-check_docs.py output ROOT BIN      the ```console blocks of README.md show what the tool prints
+check_docs.py output ROOT BIN      the ```console blocks of the pages below show what the tool prints
 check_docs.py update ROOT BIN      rewrites those blocks
 BIN is the folder that npu-probe is in.
 """
@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
+SHOWN = ["README.md", "docs/bench.md"]
 CONSOLE = re.compile(r"```console\n\$ (.*)\n((?:.*\n)*?)```")
 
 
@@ -62,22 +63,23 @@ def comparable(text):
 
 
 def stale_blocks(root, folder):
-    text = (root / "README.md").read_text(encoding="utf-8")
-    blocks = CONSOLE.findall(text)
-    if not blocks:
-        yield "README.md: no console block found"
-    for command, shown in blocks:
-        printed = run(command, root, folder).stdout
-        if comparable(printed) != comparable(shown):
-            yield f"README.md: `{command}` now prints\n{printed}"
+    for page in SHOWN:
+        blocks = CONSOLE.findall((root / page).read_text(encoding="utf-8"))
+        if not blocks:
+            yield f"{page}: no console block found"
+        for command, shown in blocks:
+            printed = run(command, root, folder).stdout
+            if comparable(printed) != comparable(shown):
+                yield f"{page}: `{command}` now prints\n{printed}"
 
 
 def update(root, folder):
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(CONSOLE.sub(
-        lambda block: f"```console\n$ {block[1]}\n{run(block[1], root, folder).stdout}```", text),
-        encoding="utf-8")
+    for page in SHOWN:
+        file = root / page
+        text = file.read_text(encoding="utf-8")
+        file.write_text(CONSOLE.sub(
+            lambda block: f"```console\n$ {block[1]}\n{run(block[1], root, folder).stdout}```", text),
+            encoding="utf-8")
 
 
 def main(arguments):
