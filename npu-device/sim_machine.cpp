@@ -109,7 +109,11 @@ void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<S
   {
     std::lock_guard lock(mutex_);
     if (entity->pending == 0) {
-      const unsigned core = least_loaded();
+      // The scheduler takes the first of equals. But a simulated job may have ended before the host
+      // submits the next file's, which no chip's has: a resting file stays then, so that files are
+      // spread alike whatever this computer's speed.
+      unsigned core = least_loaded();
+      if (entity->core && loads_[*entity->core] == loads_[core]) core = *entity->core;
       if (entity->core != core) {
         if (entity->core) --loads_[*entity->core];
         ++loads_[core];
