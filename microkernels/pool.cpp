@@ -52,6 +52,7 @@ void add(RunStats& to, const RunStats& from) {
   to.regcmd_words += from.regcmd_words;
   to.submit += from.submit;
   to.wait += from.wait;
+  to.device += from.device;
 }
 
 bool whole_columns(const Pool2dPlan& plan) {
@@ -252,9 +253,11 @@ void Pool2d::run_matrix(const std::byte* in, std::byte* out, RunStats& stats) {
   gemm_->run(planes, sums, &run);
   stats.jobs = run.jobs;
   stats.tasks = run.tasks;
+  stats.submits = run.submits;
   stats.regcmd_words = run.regcmd_words;
   stats.submit = run.submit;
   stats.wait = run.wait;
+  stats.device = run.device;
   for (std::size_t c = 0; c < channels; ++c)
     out[c] = static_cast<std::byte>(divide_even(sums[c], static_cast<std::int64_t>(pixels)));
 }

@@ -13,13 +13,14 @@
 
 #include "microkernels/conv2d_plan.hpp"
 #include "microkernels/gemm_plan.hpp"
+#include "microkernels/pool_plan.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
 
-enum class BenchOp : std::uint8_t { gemm, conv, dw, add, copy, submit };
-inline constexpr BenchOp kBenchOps[] = {BenchOp::gemm, BenchOp::conv, BenchOp::dw,
-                                        BenchOp::add,  BenchOp::copy, BenchOp::submit};
+enum class BenchOp : std::uint8_t { gemm, conv, dw, add, pool, copy, submit };
+inline constexpr BenchOp kBenchOps[] = {BenchOp::gemm, BenchOp::conv, BenchOp::dw,    BenchOp::add,
+                                        BenchOp::pool, BenchOp::copy, BenchOp::submit};
 std::string_view to_string(BenchOp op);
 std::optional<BenchOp> bench_op(std::string_view name);
 
@@ -27,6 +28,11 @@ std::optional<BenchOp> bench_op(std::string_view name);
 struct BenchVector {
   std::uint64_t n = 0;
   std::string function = "add";  ///< one of bench_functions()
+};
+struct BenchPool {
+  kernels::Pool2dShape shape;
+  kernels::PoolMethod method = kernels::PoolMethod::max;
+  kernels::PoolPath path = kernels::PoolPath::automatic;
 };
 struct BenchCopy {
   std::uint64_t n = 0;  ///< elements
@@ -40,7 +46,9 @@ struct BenchSubmit {
 struct BenchCase {
   BenchOp op = BenchOp::gemm;
   std::string name;
-  std::variant<kernels::GemmShape, kernels::Conv2dShape, BenchVector, BenchCopy, BenchSubmit> shape;
+  std::variant<kernels::GemmShape, kernels::Conv2dShape, BenchVector, BenchPool, BenchCopy,
+               BenchSubmit>
+      shape;
   /// What goes in and what comes out; nullopt in a set of shapes: what the caller asks for.
   std::optional<kernels::GemmTypes> types;
 };

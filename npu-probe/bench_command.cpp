@@ -144,7 +144,8 @@ void add_bench(CLI::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
   std::vector<std::string> names{"all"};
   for (const BenchOp op : kBenchOps) names.emplace_back(to_string(op));
-  sub->add_option("operators", o->operators, "gemm, conv, dw, add, copy, submit or all (default)")
+  sub->add_option("operators", o->operators,
+                  "gemm, conv, dw, add, pool, copy, submit or all (default)")
       ->check(CLI::IsMember(names));
   sub->add_option("--shapes", o->shapes,
                   "default, qwen2.5-0.5b, qwen2.5-1.5b or another language model, mobilenet_v1 or "

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 #include <variant>
 
 #include "microkernels/activation.hpp"
@@ -10,6 +11,7 @@
 #include "microkernels/copy.hpp"
 #include "microkernels/elementwise.hpp"
 #include "microkernels/gemm.hpp"
+#include "microkernels/pool.hpp"
 #include "npu-probe/bench_run.hpp"
 #include "npu-probe/bench_shapes.hpp"
 #include "regdb/error.hpp"
@@ -202,6 +204,33 @@ BenchSubject vector_subject(const BenchVector& v, DataType type, std::span<Devic
   return subject;
 }
 
+BenchSubject pool_subject(const BenchPool& p, DataType type, std::span<Device* const> devices) {
+  const auto inputs = [](const kernels::Pool2dShape& s) {
+    return std::uint64_t{s.in_height} * s.in_width * s.channels;
+  };
+  const auto outputs = [](const kernels::Pool2dShape& s) {
+    return std::uint64_t{s.out_height()} * s.out_width() * s.channels;
+  };
+  struct State {
+    kernels::Pool2d op;
+    std::optional<HostArray> in, out;
+  };
+  const std::shared_ptr<State> state(new State{
+      kernels::Pool2d(devices, p.shape, type, {.method = p.method, .path = p.path}), {}, {}});
+  state->in.emplace(type, inputs(p.shape), true);
+  state->out.emplace(type, outputs(p.shape), false);
+  BenchSubject subject;
+  subject.run = [state] {
+    RunStats stats;
+    state->op.run(state->in->in(), state->out->out(), &stats);
+    return stats;
+  };
+  subject.type = mac_type(type);
+  subject.read_bytes = chip_bytes(type, inputs(p.shape));
+  subject.write_bytes = chip_bytes(type, outputs(p.shape));
+  return subject;
+}
+
 BenchSubject copy_subject(const BenchCopy& v, DataType type, std::span<Device* const> devices) {
   struct State {
     kernels::Copy op;
@@ -232,6 +261,7 @@ BenchSubject make_subject(const BenchCase& c, std::span<Device* const> devices) 
     case BenchOp::conv:
     case BenchOp::dw: return conv_subject(std::get<kernels::Conv2dShape>(c.shape), types, devices);
     case BenchOp::add: return vector_subject(std::get<BenchVector>(c.shape), types.in, devices);
+    case BenchOp::pool: return pool_subject(std::get<BenchPool>(c.shape), types.in, devices);
     case BenchOp::copy: return copy_subject(std::get<BenchCopy>(c.shape), types.in, devices);
     case BenchOp::submit: return make_submit_subject(std::get<BenchSubmit>(c.shape), devices);
   }
@@ -247,6 +277,9 @@ double simulation_seconds(const BenchCase& c) {
   if (const auto* s = std::get_if<kernels::Conv2dShape>(&c.shape))
     return static_cast<double>(s->macs()) / (s->depthwise ? 1e9 : floating ? 10e9 : 60e9);
   if (const auto* v = std::get_if<BenchVector>(&c.shape)) return static_cast<double>(v->n) / 20e6;
+  if (const auto* p = std::get_if<BenchPool>(&c.shape))
+    return static_cast<double>(p->shape.out_height()) * p->shape.out_width() * p->shape.channels *
+           p->shape.kernel_height * p->shape.kernel_width / 20e6;
   if (const auto* v = std::get_if<BenchCopy>(&c.shape)) return static_cast<double>(v->n) / 20e6;
   const auto& s = std::get<BenchSubmit>(c.shape);
   return static_cast<double>(s.tasks) * s.jobs * 50e-6;

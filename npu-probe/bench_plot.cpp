@@ -189,9 +189,16 @@ std::string roofline_svg(const BenchReport& report) {
           out, x, y, port,
           fmt::format("read port{} {:.1f} GB/s", n == 1 ? "" : "s of " + std::to_string(n), port));
   }
+  // int8 on one core and fp16 on two have the same peak: one line with both names.
+  std::map<long, std::pair<double, std::string>> lines;
   for (const auto& [key, peak] : peaks) {
-    const std::string label = fmt::format("{}, {} core{}: {:.0f} GMAC/s", key.first, key.second,
-                                          key.second == 1 ? "" : "s", peak);
+    auto& [value, label] = lines[std::lround(std::log10(peak) * 100)];
+    value = peak;
+    label += fmt::format("{}{} x{}", label.empty() ? "" : ", ", key.first, key.second);
+  }
+  for (auto& [place, line] : lines) {
+    auto& [peak, label] = line;
+    label += fmt::format(": {:.0f} GMAC/s", peak);
     out += fmt::format(
         "<line class=\"roof\" x1=\"{0:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" "
         "y2=\"{2:.1f}\"><title>{3}</title></line>"

@@ -25,6 +25,7 @@ constexpr GemmTypes kGemmTypes[] = {{i8, i32},  {i8, i8},   {i4, i32},   {i4, i1
 constexpr GemmTypes kConvTypes[] = {{i8, i8}, {i8, i32}, {f16, f16}, {f16, f32}};
 constexpr GemmTypes kDepthwiseTypes[] = {{i8, i8}, {f16, f16}};
 constexpr GemmTypes kVectorTypes[] = {{i8, i8}, {f16, f16}, {i16, i16}, {i32, i32}};
+constexpr GemmTypes kPoolTypes[] = {{i8, i8}, {f16, f16}};
 constexpr GemmTypes kSubmitTypes[] = {{i8, i32}};
 
 Conv2dShape square(std::uint32_t size, std::uint32_t in, std::uint32_t out, std::uint32_t kernel,
@@ -40,6 +41,26 @@ Conv2dShape square(std::uint32_t size, std::uint32_t in, std::uint32_t out, std:
                 .depthwise = depthwise};
   pad_same(s);
   return s;
+}
+
+BenchCase pool(std::string name, std::uint32_t size, std::uint32_t channels, std::uint32_t kernel,
+               std::uint32_t stride, kernels::PoolMethod method) {
+  const Conv2dShape s = square(size, channels, channels, kernel, kernel, stride, true);
+  return {BenchOp::pool,
+          std::move(name),
+          BenchPool{{.in_height = size,
+                     .in_width = size,
+                     .channels = channels,
+                     .kernel_height = kernel,
+                     .kernel_width = kernel,
+                     .stride_y = stride,
+                     .stride_x = stride,
+                     .pad_top = s.pad_top,
+                     .pad_left = s.pad_left,
+                     .pad_bottom = s.pad_bottom,
+                     .pad_right = s.pad_right},
+                    method},
+          {}};
 }
 
 BenchCase conv(std::string name, const Conv2dShape& shape) {
@@ -65,6 +86,12 @@ std::vector<BenchCase> default_set() {
   all.push_back(conv("deep", square(14, 512, 512, 3, 3, 1, true)));
   for (const char* function : {"add", "mul", "relu", "silu"})
     all.push_back({BenchOp::add, function, BenchVector{1u << 20, function}, {}});
+  all.push_back(pool("strided", 112, 64, 3, 2, kernels::PoolMethod::max));
+  all.push_back(pool("halving", 56, 128, 2, 2, kernels::PoolMethod::average));
+  all.push_back({BenchOp::pool,
+                 "global",
+                 BenchPool{kernels::global_pool(7, 7, 1280), kernels::PoolMethod::average},
+                 {}});
   for (const std::uint64_t n : {1u << 12, 1u << 16, 1u << 20, 1u << 24})
     all.push_back({BenchOp::copy, "copy", BenchCopy{n}, {}});
   for (const std::uint32_t tasks : {1u, 2u, 4u, 8u, 16u, 32u, 64u})
@@ -107,6 +134,8 @@ std::vector<BenchCase> network_set(const std::vector<Layer>& layers) {
     if (l.kind == LayerKind::conv || l.kind == LayerKind::depthwise)
       all.push_back(conv(name, square(l.size, l.in, l.out, l.kernel, l.height(), l.stride,
                                       l.kind == LayerKind::depthwise)));
+    if (l.kind == LayerKind::pool)
+      all.push_back(pool(name, l.size, l.in, l.kernel, l.stride, kernels::PoolMethod::max));
     if (!l.residual) continue;
     const std::uint64_t size = (l.size + l.stride - 1) / l.stride;
     all.push_back({BenchOp::add, name + " residual", BenchVector{size * size * l.out, "add"}, {}});
@@ -162,6 +191,7 @@ std::string_view to_string(BenchOp op) {
     case BenchOp::conv: return "conv";
     case BenchOp::dw: return "dw";
     case BenchOp::add: return "add";
+    case BenchOp::pool: return "pool";
     case BenchOp::copy: return "copy";
     case BenchOp::submit: return "submit";
   }
@@ -195,6 +225,17 @@ std::string shape_text(const BenchCase& c) {
   }
   if (const auto* v = std::get_if<BenchVector>(&c.shape))
     return fmt::format("{} {}", v->n, v->function);
+  if (const auto* p = std::get_if<BenchPool>(&c.shape)) {
+    const kernels::Pool2dShape& s = p->shape;
+    std::string text = fmt::format("{}x{}x{} {} {}x{}", s.in_height, s.in_width, s.channels,
+                                   kernels::to_string(p->method), s.kernel_height, s.kernel_width);
+    if (s.stride_y != 1 || s.stride_x != 1)
+      text += s.stride_y == s.stride_x ? fmt::format(" s{}", s.stride_y)
+                                       : fmt::format(" s{}x{}", s.stride_y, s.stride_x);
+    if (p->path != kernels::PoolPath::automatic)
+      text += " " + std::string(kernels::to_string(p->path));
+    return text;
+  }
   if (const auto* v = std::get_if<BenchCopy>(&c.shape)) return fmt::format("{}", v->n);
   const auto& s = std::get<BenchSubmit>(c.shape);
   return fmt::format("{} job{} of {}", s.jobs, s.jobs == 1 ? "" : "s", s.tasks);
@@ -219,6 +260,7 @@ std::span<const GemmTypes> bench_types(BenchOp op) {
     case BenchOp::dw: return kDepthwiseTypes;
     case BenchOp::add:
     case BenchOp::copy: return kVectorTypes;
+    case BenchOp::pool: return kPoolTypes;
     case BenchOp::submit: return kSubmitTypes;
   }
   return {};
@@ -229,7 +271,8 @@ std::vector<GemmTypes> default_types(BenchOp op) {
     case BenchOp::gemm: return {{i8, i32}, {f16, f32}};
     case BenchOp::conv:
     case BenchOp::dw:
-    case BenchOp::add: return {{i8, i8}, {f16, f16}};
+    case BenchOp::add:
+    case BenchOp::pool: return {{i8, i8}, {f16, f16}};
     case BenchOp::copy: return {{i8, i8}};
     case BenchOp::submit: return {{i8, i32}};
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -77,6 +78,17 @@ class Members {
       refuse(where_, path_of(key), "has a control character");
     return text;
   }
+  // A value by its name; the first if there is none.
+  template <class T, std::size_t n>
+  T one_of(const char* key, const std::array<T, n>& values) {
+    const std::string name = text(key, std::string(kernels::to_string(values[0])));
+    std::string known;
+    for (const T value : values) {
+      if (name == kernels::to_string(value)) return value;
+      known += (known.empty() ? "" : ", ") + std::string(kernels::to_string(value));
+    }
+    refuse(where_, path_of(key), fmt::format("is \"{}\"; known are {}", name, known));
+  }
   std::optional<kernels::GemmTypes> types(BenchOp op) {
     const std::string name = text("dtype", "");
     if (name.empty()) {
@@ -148,6 +160,32 @@ Conv2dShape conv_shape(Members& m, bool depthwise) {
   return s;
 }
 
+BenchPool pool_shape(Members& m) {
+  Conv2dShape c;
+  c.in_height = m.u32("height", 2047);
+  c.in_width = m.u32("width", 2047);
+  c.in_channels = m.u32("channels", 65536);
+  std::tie(c.kernel_height, c.kernel_width) = m.pair("kernel", 2047);
+  std::tie(c.stride_y, c.stride_x) = m.pair("stride", 2047);
+  padding(m, c);
+  BenchPool p{{.in_height = c.in_height,
+               .in_width = c.in_width,
+               .channels = c.in_channels,
+               .kernel_height = c.kernel_height,
+               .kernel_width = c.kernel_width,
+               .stride_y = c.stride_y,
+               .stride_x = c.stride_x,
+               .pad_top = c.pad_top,
+               .pad_left = c.pad_left,
+               .pad_bottom = c.pad_bottom,
+               .pad_right = c.pad_right}};
+  using enum kernels::PoolMethod;
+  p.method = m.one_of("method", std::array{max, min, average});
+  using enum kernels::PoolPath;
+  p.path = m.one_of("path", std::array{automatic, ppu, shifted, convolution, matrix});
+  return p;
+}
+
 BenchCase parse_case(BenchOp op, Members& m) {
   BenchCase c;
   c.op = op;
@@ -166,6 +204,7 @@ BenchCase parse_case(BenchOp op, Members& m) {
       c.shape = v;
       break;
     }
+    case BenchOp::pool: c.shape = pool_shape(m); break;
     case BenchOp::copy: c.shape = BenchCopy{m.integer("n", 1, kMaxElements)}; break;
     case BenchOp::submit:
       c.shape = BenchSubmit{m.u32("tasks", 1024, 1), m.u32("jobs", 1024, 1)};

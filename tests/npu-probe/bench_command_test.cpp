@@ -20,6 +20,8 @@ constexpr const char* kSmall = R"({
   "conv": [{"height": 9, "width": 9, "in_channels": 16, "out_channels": 24, "kernel": 3, "pad": "same"}],
   "dw": [{"height": 12, "width": 12, "channels": 32, "kernel": 3, "stride": 2, "pad": 1}],
   "add": [{"n": 1000}, {"n": 1000, "function": "silu"}],
+  "pool": [{"height": 12, "width": 12, "channels": 32, "kernel": 2, "stride": 2},
+           {"height": 7, "width": 7, "channels": 64, "kernel": 7, "method": "average"}],
   "copy": [{"n": 5000}],
   "submit": [{"tasks": 3, "jobs": 2}]})";
 
@@ -63,7 +65,7 @@ TEST_F(BenchCommand, RunsEveryOperatorOnOneAndThreeCores) {
     EXPECT_GT(row["roof"]["share"], 0);
     EXPECT_LE(row["roof"]["share"], 1);
   }
-  EXPECT_EQ(ops, (std::set<std::string>{"gemm", "conv", "dw", "add", "copy", "submit"}));
+  EXPECT_EQ(ops, (std::set<std::string>{"gemm", "conv", "dw", "add", "pool", "copy", "submit"}));
   EXPECT_EQ(cores, (std::set<unsigned>{1, 3}));
 }
 

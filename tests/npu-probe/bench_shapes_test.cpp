@@ -33,9 +33,11 @@ TEST(BenchShapes, EveryMemberOfAFileArrives) {
               "stride": [2, 1], "dilation": 2, "pad": [1, 2, 3, 4]}],
     "dw": [{"height": 28, "width": 29, "channels": 96, "kernel": 3, "stride": 2, "pad": 1}],
     "add": [{"n": 4096, "function": "silu", "dtype": "f16"}],
+    "pool": [{"height": 6, "width": 8, "channels": 24, "kernel": [2, 3], "stride": 2, "pad": 1,
+              "method": "average", "path": "ppu"}],
     "copy": [{"n": 65536}]})",
                                         "file");
-  ASSERT_EQ(cases.size(), 7u);
+  ASSERT_EQ(cases.size(), 8u);
   EXPECT_EQ(cases[0].op, BenchOp::gemm);  // the tool's order, not the file's
   EXPECT_EQ(cases[0].name, "qkv");
   EXPECT_EQ(std::get<GemmShape>(cases[0].shape), (GemmShape{128, 2048, 1536}));
@@ -62,9 +64,11 @@ TEST(BenchShapes, EveryMemberOfAFileArrives) {
   EXPECT_EQ(dw.out_channels, 96u);
   EXPECT_EQ(dw.pad_right, 1u);
   EXPECT_EQ(std::get<BenchVector>(cases[3].shape).function, "silu");
-  EXPECT_EQ(std::get<BenchCopy>(cases[4].shape).n, 65536u);
-  EXPECT_EQ(std::get<BenchSubmit>(cases[5].shape).jobs, 4u);
-  EXPECT_EQ(std::get<BenchSubmit>(cases[6].shape).tasks, 1u);
+  EXPECT_EQ(shape_text(cases[4]), "6x8x24 average 2x3 s2 ppu");
+  EXPECT_EQ(std::get<BenchPool>(cases[4].shape).shape.pad_right, 1u);
+  EXPECT_EQ(std::get<BenchCopy>(cases[5].shape).n, 65536u);
+  EXPECT_EQ(std::get<BenchSubmit>(cases[6].shape).jobs, 4u);
+  EXPECT_EQ(std::get<BenchSubmit>(cases[7].shape).tasks, 1u);
 }
 
 TEST(BenchShapes, EveryComplaintNamesThePathOfTheValue) {
@@ -81,7 +85,7 @@ TEST(BenchShapes, EveryComplaintNamesThePathOfTheValue) {
   EXPECT_EQ(complaint(R"({"gemm":[7]})"), "file: gemm[0] must be an object");
   EXPECT_EQ(complaint(R"({"gemm":{}})"), "file: gemm must be a list of shapes");
   EXPECT_EQ(complaint(R"({"gemv":[]})"),
-            "file: has no operator \"gemv\"; known are gemm, conv, dw, add, copy, submit");
+            "file: has no operator \"gemv\"; known are gemm, conv, dw, add, pool, copy, submit");
   EXPECT_EQ(complaint(R"({"conv":[{"height":5,"width":5,"in_channels":1,"out_channels":1,
                           "pad":[1,2,3]}]})"),
             "file: conv[0].pad must be \"same\", a number or [top, left, bottom, right]");
@@ -91,6 +95,8 @@ TEST(BenchShapes, EveryComplaintNamesThePathOfTheValue) {
   EXPECT_EQ(complaint(R"({"add":[{"n":1,"function":"log"}]})"),
             "file: add[0].function is \"log\"; known are add, sub, mul, max, min, relu, relu6, "
             "sigmoid, hard_sigmoid, tanh, exp, silu, gelu");
+  EXPECT_EQ(complaint(R"({"pool":[{"height":4,"width":4,"channels":1,"method":"mean"}]})"),
+            "file: pool[0].method is \"mean\"; known are max, min, average");
   EXPECT_EQ(complaint(R"({"copy":[{"n":1,"name":"a\u0007b"}]})"),
             "file: copy[0].name has a control character");
   EXPECT_EQ(complaint(R"({"gemm":[{"m":1,"m":2,"n":2,"k":3}]})"),
