@@ -93,12 +93,8 @@ void Conv2d::set_weights(ConstElements weights, ConstElements bias, std::int8_t 
   post_.bias = floats && !bias.empty();
   bias_.assign(s.out_channels, 0);
   if (!bias.empty()) std::memcpy(bias_.data(), bias.data(), bias.size() * sizeof(std::int32_t));
-  if (input_zero != 0) {
-    const auto* w = reinterpret_cast<const std::int8_t*>(weights.data());
-    const std::size_t per_kernel = weights.size() / s.out_channels;
-    for (std::size_t i = 0; i < weights.size(); ++i)
-      bias_[s.depthwise ? i % s.in_channels : i / per_kernel] -= std::int32_t{input_zero} * w[i];
-  }
+  if (!floats)
+    fold_input_zero(s, reinterpret_cast<const std::int8_t*>(weights.data()), input_zero, bias_);
   const std::size_t group_bytes = weights.size() / s.groups * weights.element_bytes();
   for (std::size_t core = 0; core < executor_.cores(); ++core) {
     for (std::uint32_t g = 0; g < s.groups; ++g)

@@ -135,6 +135,16 @@ std::vector<std::byte> gather(const Conv2dShape& shape, const Conv2dImage& image
   return out;
 }
 
+void fold_input_zero(const Conv2dShape& s, const std::int8_t* weights, std::int8_t zero,
+                     std::span<std::int32_t> bias) {
+  if (zero == 0) return;
+  const std::size_t taps = std::size_t{s.kernel_height} * s.kernel_width;
+  const std::size_t per_kernel = taps * s.in_channels / s.groups;
+  const std::size_t count = s.depthwise ? taps * s.in_channels : per_kernel * s.out_channels;
+  for (std::size_t i = 0; i < count; ++i)
+    bias[s.depthwise ? i % s.in_channels : i / per_kernel] -= std::int32_t{zero} * weights[i];
+}
+
 void pack_conv2d_weights(const Conv2dPlan& plan, std::size_t core, const std::byte* weights,
                          std::span<std::byte> to) {
   if (plan.shape.depthwise)

@@ -28,6 +28,10 @@ inline constexpr std::uint32_t kMostSource = 1u << 20;  ///< of an axis, padding
 std::vector<std::byte> gather(const Conv2dShape& shape, const Conv2dImage& image,
                               std::size_t element, std::byte pad, const std::byte* in);
 
+/// The bias that makes sums of x * w those of (x - zero) * w, padding being `zero`.
+void fold_input_zero(const Conv2dShape& shape, const std::int8_t* weights, std::int8_t zero,
+                     std::span<std::int32_t> bias);
+
 /// Into a core's buffers; `weights`, `bias` and `multipliers` are those of all output channels.
 void pack_conv2d_weights(const Conv2dPlan& plan, std::size_t core, const std::byte* weights,
                          std::span<std::byte> to);

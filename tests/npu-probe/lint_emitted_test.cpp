@@ -8,7 +8,9 @@
 #include "microkernels/activation.hpp"
 #include "microkernels/conv2d_plan.hpp"
 #include "microkernels/gemm_emit.hpp"
+#include "microkernels/transposed_conv.hpp"
 #include "npu-probe/lint.hpp"
+#include "regdb/error.hpp"
 
 namespace npu::probe::test {
 namespace {
@@ -127,6 +129,53 @@ TEST(LintEmitted, Convolutions) {
       ASSERT_EQ(lint_program(emit_conv2d(plan, c, 0, post), bytes), "") << to_string(plan);
     }
   }
+}
+
+// Transposed convolutions run plans of Conv2d; the chip's own spreading is a program of its own.
+TEST(LintEmitted, TransposedConvolutions) {
+  std::mt19937 rng(7);
+  const auto pick = [&](std::uint32_t low, std::uint32_t high) {
+    return low + static_cast<std::uint32_t>(rng() % (high - low + 1));
+  };
+  std::size_t spread = 0;
+  for (int i = 0; i < 120; ++i) {
+    TransposedShape s{.in_height = pick(1, 30),
+                      .in_width = pick(1, 30),
+                      .in_channels = pick(1, 100),
+                      .out_channels = pick(1, 60),
+                      .kernel_height = pick(1, 5),
+                      .kernel_width = pick(1, 5),
+                      .stride_y = pick(1, 4),
+                      .stride_x = pick(1, 4)};
+    s.output_pad_y = pick(0, s.stride_y - 1);
+    s.pad_left = pick(0, std::min(2u, s.kernel_width - 1));
+    for (const TransposedMethod method :
+         {TransposedMethod::spread, TransposedMethod::chip_spread, TransposedMethod::phases}) {
+      Conv2dShape conv;
+      if (s.out_width() == 0 || !transposed_as_conv(s, method, conv)) continue;
+      const bool halves = method == TransposedMethod::chip_spread || i % 2 == 0;
+      const Conv2dTypes types = halves ? Conv2dTypes{DataType::f16, DataType::f16}
+                                       : Conv2dTypes{DataType::i8, DataType::i8};
+      Conv2dPlan plan;
+      try {
+        plan = plan_conv2d(conv, types, pick(1, 3));
+      } catch (const Error&) {
+        continue;  // a stride of 3 by the chip
+      }
+      spread += method == TransposedMethod::chip_spread;
+      for (std::size_t c = 0; c < plan.cores.size(); ++c) {
+        const Conv2dCore& core = plan.cores[c];
+        std::vector<std::uint64_t> bytes(kConvSlots);
+        bytes[kConvIn] = core.in_bytes, bytes[kConvWeights] = core.weight_bytes;
+        bytes[kConvBias] = core.bias_bytes, bytes[kConvOut] = core.out_bytes;
+        Conv2dPost post;
+        post.requant = {-3, 21, -125};
+        ASSERT_EQ(lint_program(emit_conv2d(plan, c, 0, post), bytes), "")
+            << to_string(method) << " " << to_string(plan);
+      }
+    }
+  }
+  EXPECT_GT(spread, 20u);
 }
 
 }  // namespace
