@@ -88,6 +88,8 @@ void Conv2d::set_weights(ConstElements weights, ConstElements bias, std::int8_t 
   if (!bias.empty())
     check("the bias", bias.size(), bias.element_bytes(), s.out_channels,
           floats ? DataType::f32 : DataType::i32);
+  if (plan_.types.in == DataType::i4 && (input_zero != 0 || !bias.empty()))
+    refuse("a convolution of int4 takes neither bias nor zero point: its sums come as they are");
   if (floats && input_zero != 0) refuse("a convolution of floats takes no zero point: use 0");
   input_zero_ = input_zero;
   post_.bias = floats && !bias.empty();
@@ -107,8 +109,8 @@ void Conv2d::set_weights(ConstElements weights, ConstElements bias, std::int8_t 
 }
 
 void Conv2d::set_post(const Conv2dPost& post) {
-  if (plan_.types.out == DataType::i32 && post.relu)
-    refuse("int32 sums come as they are: apply the ReLU on the host");
+  if ((plan_.types.out == DataType::i32 || plan_.types.out == DataType::i16) && post.relu)
+    refuse("integer sums come as they are: apply the ReLU on the host");
   if (plan_.fusion.activation && post.relu)
     refuse(fmt::format("the convolution ends with {}: it takes no ReLU besides",
                        to_string(*plan_.fusion.activation)));

@@ -26,6 +26,7 @@ struct WriteForm {
 WriteForm write_form(const Conv2dShape& s, const Conv2dTypes& t) {
   switch (t.out) {
     case DataType::i8: return s.depthwise ? WriteForm{3, 4, false, 0} : WriteForm{1, 2, false, 0};
+    case DataType::i16:
     case DataType::i32: return {7, 8, true, 0};
     case DataType::f32: return {3, 4, true, 0};
     // 0x80 as an fp16 is 2^-17; boards' programs have it [notes depthwise-conv, HW].
@@ -135,7 +136,7 @@ void append_conv2d(Stage& stage, const Conv2dPlan& plan, std::size_t core_index,
                   fmt::format("a requantisation shift of {} is not possible: use 0 to 63", shift));
   const Conv2dShape& s = plan.shape;
   const Conv2dCore& core = plan.cores[core_index];
-  const std::uint32_t element = bits(plan.types.in) / 8;
+  const auto bytes = [&](std::uint32_t elements) { return elements * bits(plan.types.in) / 8; };
   const std::uint32_t taps = s.kernel_height * s.kernel_width;
   const std::uint32_t out_width = s.out_width();
   const WriteForm form = write_form(s, plan.types);
@@ -146,7 +147,7 @@ void append_conv2d(Stage& stage, const Conv2dPlan& plan, std::size_t core_index,
     const std::uint32_t mac_kernels = conv2d_mac_kernels(s, plan.types, t.kernels);
     const std::uint32_t first_kernel = t.kernels.begin - core.kernels.begin;
     const std::uint64_t surface = std::uint64_t{out_width} * core.rows.size;
-    const std::uint32_t kernel_bytes = taps * plan.channels * element;
+    const std::uint32_t kernel_bytes = bytes(taps * plan.channels);
     const std::uint64_t first_plane = first_kernel / atom_elements(plan.types.out);
     const std::uint64_t first_row = std::uint64_t{t.rows.begin - core.rows.begin} * out_width;
     MacTask mac{
@@ -159,7 +160,7 @@ void append_conv2d(Stage& stage, const Conv2dPlan& plan, std::size_t core_index,
         .line_stride = static_cast<std::int32_t>(4 * s.in_width),
         .surface_stride =
             static_cast<std::int32_t>(s.in_width) * (static_cast<std::int32_t>(core.in_rows) - 4),
-        .entries = ceil_div(s.in_width * plan.channels * element, 64u),
+        .entries = ceil_div(bytes(s.in_width * plan.channels), 64u),
         .grains = 50 + s.stride_y + 1,
         .features = place(placement, kConvIn,
                           std::uint64_t{t.in_first - core.in_first} * s.in_width * kAtomBytes),
@@ -186,7 +187,7 @@ void append_conv2d(Stage& stage, const Conv2dPlan& plan, std::size_t core_index,
         .data_banks = t.data_banks,
         .weight_banks = t.weight_banks,
         .weight_reuse = t.weight_reuse,
-        .quantify = plan.types.out != DataType::i32,
+        .quantify = plan.types.out != DataType::i32 && plan.types.out != DataType::i16,
         .output = {.size_e = form.size_e,
                    .od_bypass = form.od_bypass,
                    .ow_op = form.ow_op,

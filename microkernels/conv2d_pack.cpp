@@ -31,8 +31,13 @@ void pack_dense(const Conv2dPlan& plan, Range kernels, const std::byte* from,
       for (std::size_t tap = 0; tap < taps; ++tap) {
         const std::size_t at = group * taps * plan.channels + (c * taps + tap * block) * in_group +
                                (i - group) * block;
-        std::memcpy(to.data() + at * size, from + ((o * taps + tap) * s.in_channels + c) * size,
-                    real * size);
+        const std::byte* channels = from + ((o * taps + tap) * s.in_channels + c) * size;
+        if (plan.types.in != DataType::i4) {
+          std::memcpy(to.data() + at * size, channels, real * size);
+          continue;
+        }
+        for (std::size_t j = 0; j < real; ++j)  // the first of two in the low half
+          to[(at + j) / 2] |= (channels[j] & std::byte{15}) << (j % 2 * 4);
       }
     }
   }

@@ -25,6 +25,7 @@ constexpr u32 kLargestImage = 2047, kLargestKernel = 31, kLargestStride = 7;
 constexpr u32 kLargestDilation = 32, kLargestPad = 15;
 constexpr u32 kLargestKernelBytes = 1u << 19;
 constexpr u32 kLargestSlab = 2047;
+constexpr u32 kMostProductsInt16 = 511;  // of 64
 constexpr u32 kTableWords = 1028;
 constexpr u32 kMostKernels = 8160;  // of a task: 13 bits, whole groups
 
@@ -50,11 +51,17 @@ void check_types(const Conv2dShape& s, const Conv2dTypes& t) {
   using enum DataType;
   // The writer's form for 32-bit depthwise output is not proven: SIZE_E 3 leaves half of it out.
   const bool known = t == Conv2dTypes{i8, i8} || t == Conv2dTypes{f16, f16} ||
-                     (!s.depthwise && (t == Conv2dTypes{i8, i32} || t == Conv2dTypes{f16, f32}));
+                     (!s.depthwise && (t == Conv2dTypes{i8, i32} || t == Conv2dTypes{f16, f32} ||
+                                       t == Conv2dTypes{bf16, f32} || t == Conv2dTypes{i4, i16}));
   if (!known)
-    refuse(fmt::format(
-        "there is no {}convolution {}: use {}", s.depthwise ? "depthwise " : "", to_string(t),
-        s.depthwise ? "i8->i8 or f16->f16" : "i8->i8, i8->i32, f16->f32 or f16->f16"));
+    refuse(fmt::format("there is no {}convolution {}: use {}", s.depthwise ? "depthwise " : "",
+                       to_string(t),
+                       s.depthwise ? "i8->i8 or f16->f16"
+                                   : "i8->i8, i8->i32, i4->i16, f16->f32, f16->f16 or bf16->f32"));
+  const u64 products = u64{s.kernel_height} * s.kernel_width * s.in_channels;
+  if (t.in == i4 && products > kMostProductsInt16)
+    refuse(fmt::format("{} products of int4 may leave int16: use at most {}, or i8->i32", products,
+                       kMostProductsInt16));
 }
 
 void check_shape(const Conv2dShape& s, unsigned cores) {
@@ -177,13 +184,22 @@ void set_input_rows(const Conv2dShape& s, Range rows, u32& first, u32& count, u3
   pad_top = static_cast<u32>(std::max<std::int64_t>(0, -begin));
 }
 
+sim::MacType mac_type(DataType in) {
+  switch (in) {
+    case DataType::i8: return sim::MacType::int8;
+    case DataType::i4: return sim::MacType::int4;
+    case DataType::bf16: return sim::MacType::bf16;
+    default: return sim::MacType::fp16;
+  }
+}
+
 sim::TaskWork work_of(const Conv2dPlan& plan, const Sizes& z, const Conv2dTask& task) {
   const Conv2dShape& s = plan.shape;
   const u64 positions = u64{task.rows.size} * s.out_width();
   const bool table = plan.fusion.activation && conv2d_after(plan) == Conv2dAfter::nothing;
   const u32 real = real_kernels(s, task.kernels);
   const u64 weights = z.weight_bytes(s, plan.types, task.kernels);
-  return {.type = plan.types.in == DataType::i8 ? sim::MacType::int8 : sim::MacType::fp16,
+  return {.type = mac_type(plan.types.in),
           .kernels = conv2d_mac_kernels(s, plan.types, task.kernels),
           .channels = z.channels,
           .kernel_width = s.kernel_width,

@@ -43,7 +43,8 @@ struct Conv2dShape {
 };
 
 /// i8 -> i8 (bias, ReLU, requantisation), i8 -> i32 (sums), f16 -> f32 and f16 -> f16 (both with
-/// bias and ReLU). Depthwise: i8 -> i8, f16 -> f16.
+/// bias and ReLU), bf16 -> f32 as f16 -> f32, i4 -> i16 (sums of at most 511 products) [both:
+/// iree-rocket conv2d_oracle_hw, boards]. Depthwise: i8 -> i8, f16 -> f16.
 using Conv2dTypes = GemmTypes;
 
 /// What else happens in the same job.

@@ -61,13 +61,15 @@ std::int64_t integer_sum(const Window& window, const std::int8_t* in, const std:
   return sum;
 }
 
-float half(const std::byte* data, std::size_t index) {
+float half(const std::byte* data, std::size_t index, DataType type = DataType::f16) {
   std::uint16_t value;
   std::memcpy(&value, data + index * 2, 2);
-  return sim::fp16_to_float(value);
+  return type == DataType::bf16 ? std::bit_cast<float>(std::uint32_t{value} << 16)
+                                : sim::fp16_to_float(value);
 }
 
-float float_sum(const Window& window, const std::byte* in, const std::byte* w, std::uint32_t o) {
+float float_sum(const Window& window, DataType type, const std::byte* in, const std::byte* w,
+                std::uint32_t o) {
   const Conv2dShape& s = window.s;
   if (s.depthwise) {
     WideSum sum;
@@ -83,8 +85,8 @@ float float_sum(const Window& window, const std::byte* in, const std::byte* w, s
     for_each_tap(window, [&](std::uint32_t ky, std::uint32_t kx, std::size_t position) {
       WideSum sum;
       for (std::uint32_t c = first; c < std::min(first + 32, count); ++c)
-        sum.add(static_cast<double>(half(in, position * s.in_channels + group + c)) *
-                half(w, weight_at(s, o, ky, kx, c)));
+        sum.add(static_cast<double>(half(in, position * s.in_channels + group + c, type)) *
+                half(w, weight_at(s, o, ky, kx, c), type));
       total += sum.rounded();
     });
   return total;
@@ -114,7 +116,7 @@ void ref_conv2d(const Conv2dShape& s, const Conv2dTypes& types, const Conv2dPost
         const Window window{s, y, x};
         const std::size_t at = (std::size_t{y} * s.out_width() + x) * s.out_channels + o;
         if (is_float(types.in)) {
-          float sum = float_sum(window, in.data(), weights.data(), o);
+          float sum = float_sum(window, types.in, in.data(), weights.data(), o);
           if (!bias.empty()) sum += bias_at(o, 0.0f);
           if (!addend.empty()) sum += half(addend.data(), at);
           sum = limit(sum, std::bit_cast<float>(post.relu_limit));
@@ -129,6 +131,11 @@ void ref_conv2d(const Conv2dShape& s, const Conv2dTypes& types, const Conv2dPost
             integer_sum(window, reinterpret_cast<const std::int8_t*>(in.data()),
                         reinterpret_cast<const std::int8_t*>(weights.data()), o, input_zero) +
             bias_at(o, std::int32_t{0});
+        if (types.out == DataType::i16) {
+          const auto narrow = static_cast<std::int16_t>(sum);
+          std::memcpy(out.data() + at * 2, &narrow, 2);
+          continue;
+        }
         if (types.out == DataType::i32) {
           const auto wrapped = static_cast<std::int32_t>(static_cast<std::uint64_t>(sum));
           std::memcpy(out.data() + at * 4, &wrapped, 4);

@@ -45,7 +45,8 @@ inline Conv2dPost random_post(const Conv2dCase& c, std::size_t products, std::ui
                               std::mt19937& random) {
   Conv2dPost post;
   if (c.types.out == DataType::i8) post.requant = random_requant(products, random);
-  post.relu = c.types.out != DataType::i32 && !c.fusion.activation && seed % 2 == 1;
+  post.relu = c.types.out != DataType::i32 && c.types.out != DataType::i16 &&
+              !c.fusion.activation && seed % 2 == 1;
   if (post.relu && seed % 4 == 1)
     post.relu_limit = is_float(c.types.in) ? std::bit_cast<std::uint32_t>(0.75f) : 30000;
   if (c.per_channel) {
@@ -67,14 +68,23 @@ testing::AssertionResult compare(std::span<device::Device* const> devices, const
   std::mt19937 random(seed);
   const std::size_t kernel_size =
       std::size_t{s.kernel_height} * s.kernel_width * (s.depthwise ? 1 : s.in_channels / s.groups);
-  const auto in = random_tensor<In>(std::size_t{s.in_height} * s.in_width * s.in_channels, random);
-  const auto weights = random_tensor<In>(kernel_size * s.out_channels, random);
-  std::vector<std::int32_t> bias(seed % 3 == 0 ? 0 : s.out_channels);
+  auto in = random_tensor<In>(std::size_t{s.in_height} * s.in_width * s.in_channels, random);
+  auto weights = random_tensor<In>(kernel_size * s.out_channels, random);
+  const bool nibbles = c.types.in == DataType::i4;
+  for (auto* tensor : {&in, &weights})
+    for (In& value : *tensor) {
+      if (nibbles) value = static_cast<In>(static_cast<int>(random() % 16) - 8);
+      if (c.types.in == DataType::bf16)
+        value = static_cast<In>(
+            std::bit_cast<std::uint32_t>(sim::fp16_to_float(static_cast<std::uint16_t>(value))) >>
+            16);
+    }
+  std::vector<std::int32_t> bias(nibbles || seed % 3 == 0 ? 0 : s.out_channels);
   for (auto& value : bias) {
     value = static_cast<std::int32_t>(random() % 20001) - 10000;
     if (is_float(c.types.in)) value = std::bit_cast<std::int32_t>(static_cast<float>(value) / 7000);
   }
-  const auto zero = static_cast<std::int8_t>(is_float(c.types.in) ? 0 : random() % 256);
+  const auto zero = static_cast<std::int8_t>(is_float(c.types.in) || nibbles ? 0 : random() % 256);
   const Conv2dPost post = random_post(c, kernel_size, seed, random);
   std::vector<Out> out(std::size_t{s.out_height()} * s.out_width() * s.out_channels),
       want(out.size());
@@ -97,6 +107,7 @@ inline testing::AssertionResult compare(std::span<device::Device* const> devices
                                         const Conv2dCase& c, std::uint32_t seed) {
   using enum DataType;
   if (c.types.out == i8) return compare<std::int8_t, std::int8_t>(devices, c, seed);
+  if (c.types.out == i16) return compare<std::int8_t, std::int16_t>(devices, c, seed);
   if (c.types.out == i32) return compare<std::int8_t, std::int32_t>(devices, c, seed);
   if (c.types.out == f16) return compare<std::uint16_t, std::uint16_t>(devices, c, seed);
   return compare<std::uint16_t, float>(devices, c, seed);

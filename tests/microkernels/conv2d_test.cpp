@@ -16,6 +16,24 @@ TEST(Conv2d, RandomShapesEqualTheReference) {
       ASSERT_TRUE(compare(cores.first(round % 3 + 1), {random_shape(random, false), types}, round));
 }
 
+TEST(Conv2d, RandomShapesOfBfloat16AndInt4EqualTheReference) {
+  const Cores cores(3);
+  std::mt19937 random(84);
+  for (std::uint32_t round = 0; round < 24; ++round) {
+    Conv2dShape s = random_shape(random, false);
+    ASSERT_TRUE(compare(cores.first(round % 3 + 1), {s, {bf16, f32}}, round));
+    if (round % 4 == 0) {
+      s.out_channels = s.groups = 4;
+      s.in_channels = 4 * pick(random, 1, 12);
+      ASSERT_TRUE(compare(cores.first(round % 3 + 1), {s, {bf16, f32}}, round));
+    }
+    s.in_channels =
+        std::max(1u, std::min(s.in_channels / s.groups, 511 / (s.kernel_height * s.kernel_width))) *
+        s.groups;
+    ASSERT_TRUE(compare(cores.first(round % 3 + 1), {s, {i4, i16}}, round));
+  }
+}
+
 TEST(Conv2d, RandomDepthwiseShapesEqualTheReference) {
   const Cores cores(3);
   std::mt19937 random(82);
@@ -94,7 +112,9 @@ TEST(Conv2d, WhatTheChipCannotDoIsRefusedWithTheReason) {
   };
   using testing::HasSubstr;
   EXPECT_EQ(message(good, {i8, i8}), "no error");
-  EXPECT_THAT(message(good, {i4, i16}), HasSubstr("no convolution i4->i16"));
+  EXPECT_THAT(message(good, {i4, i16}), HasSubstr("no error"));
+  EXPECT_THAT(message(good, {i4, i32}), HasSubstr("no convolution i4->i32"));
+  EXPECT_THAT(message(with([](auto& s) { s.in_channels = 512; }), {i4, i16}), HasSubstr("511"));
   EXPECT_THAT(message(with([](auto& s) { s.stride_x = 8; }), {i8, i8}), HasSubstr("stride_x is 8"));
   EXPECT_THAT(message(with([](auto& s) { s.in_width = 2048; }), {i8, i8}), HasSubstr("2047"));
   EXPECT_THAT(message(with([](auto& s) { s.kernel_height = 10; }), {i8, i8}), HasSubstr("10x1"));

@@ -7,6 +7,8 @@
 
 #include "microkernels/activation.hpp"
 #include "microkernels/conv2d_plan.hpp"
+#include "microkernels/elementwise.hpp"
+#include "microkernels/flying_task.hpp"
 #include "microkernels/gemm_emit.hpp"
 #include "microkernels/transposed_conv.hpp"
 #include "npu-probe/lint.hpp"
@@ -87,14 +89,13 @@ TEST(LintEmitted, Convolutions) {
   const auto pick = [&](std::uint32_t low, std::uint32_t high) {
     return low + static_cast<std::uint32_t>(rng() % (high - low + 1));
   };
-  constexpr Conv2dTypes kTypes[] = {{DataType::i8, DataType::i8},
-                                    {DataType::f16, DataType::f16},
-                                    {DataType::i8, DataType::i32},
-                                    {DataType::f16, DataType::f32}};
+  constexpr Conv2dTypes kTypes[] = {{DataType::i8, DataType::i8},    {DataType::f16, DataType::f16},
+                                    {DataType::i8, DataType::i32},   {DataType::f16, DataType::f32},
+                                    {DataType::bf16, DataType::f32}, {DataType::i4, DataType::i16}};
   for (int i = 0; i < 320; ++i) {
     const Conv2dTypes types = kTypes[static_cast<std::size_t>(i) % std::size(kTypes)];
     Conv2dShape s;
-    s.depthwise = i % 8 < 2;
+    s.depthwise = i % 8 < 2 && types.in == types.out;
     s.kernel_height = pick(1, 5), s.kernel_width = pick(1, 5);
     s.stride_y = pick(1, 3), s.stride_x = pick(1, 3);
     if (i % 3 == 0) s.dilation_y = pick(1, 3), s.dilation_x = pick(1, 3);
@@ -105,6 +106,8 @@ TEST(LintEmitted, Convolutions) {
     const std::uint32_t side = i % 5 == 0 ? 120 : 30;
     s.in_height = pick(tall + 1, tall + side), s.in_width = pick(wide + 1, wide + side);
     s.in_channels = pick(1, i % 5 == 0 ? 40 : 200);
+    if (types.in == DataType::i4)
+      s.in_channels = std::min(s.in_channels, 511 / (s.kernel_height * s.kernel_width));
     s.out_channels = s.depthwise ? s.in_channels : pick(1, 150);
     // What may run with it in the same job.
     Conv2dFusion fusion;
@@ -115,7 +118,8 @@ TEST(LintEmitted, Convolutions) {
     const Conv2dPlan plan = plan_conv2d(s, types, pick(1, 3), fusion);
     Conv2dPost post;
     post.requant = {-3, 21, -125};
-    post.relu = i % 2 == 0 && types.out != DataType::i32 && !fusion.activation;
+    post.relu = i % 2 == 0 && types.out != DataType::i32 && types.out != DataType::i16 &&
+                !fusion.activation;
     post.bias = types.in == DataType::f16 && i % 7 != 0;
     if (types.out == DataType::i8 && i % 3 == 0)
       post.channels = {std::vector<std::int16_t>(s.out_channels, 9), 3};
@@ -129,6 +133,22 @@ TEST(LintEmitted, Convolutions) {
       ASSERT_EQ(lint_program(emit_conv2d(plan, c, 0, post), bytes), "") << to_string(plan);
     }
   }
+}
+
+TEST(LintEmitted, VectorOperations) {
+  for (const DataType type : {DataType::i8, DataType::i16, DataType::i32, DataType::f16})
+    for (const ElementwiseOp op : {ElementwiseOp::add, ElementwiseOp::sub, ElementwiseOp::mul,
+                                   ElementwiseOp::max, ElementwiseOp::min})
+      for (const std::uint32_t atoms : {1u, 7u, kMaxFlyingAtoms}) {
+        if (type == DataType::i32 && op == ElementwiseOp::mul) continue;  // refused
+        Program program{.slots = {"a", "b", "c"}, .tasks = {}, .relocations = {}};
+        FlyingTask task{.type = type, .atoms = atoms, .main = {0, 0}, .output = {2, 0}, .dpu = {}};
+        set_elementwise(task.dpu, type, op, {1, 0});
+        emit(program, task);
+        const std::uint64_t bytes = std::uint64_t{atoms} * 16;
+        ASSERT_EQ(lint_program(program, {bytes, bytes, bytes}), "")
+            << to_string(type) << " " << to_string(op) << " " << atoms;
+      }
 }
 
 // Transposed convolutions run plans of Conv2d; the chip's own spreading is a program of its own.
