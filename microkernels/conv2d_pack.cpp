@@ -66,7 +66,9 @@ struct Axis {
 
 bool rewritten(const Axis& a) {
   const std::uint32_t extent = (a.kernel - 1) * a.dilation + 1;
-  return a.stride > 7 || a.dilation > 32 || a.before > 15 || std::max(a.before, a.after) >= extent;
+  // The kernel's size becomes the stride.
+  if (a.stride > 7 || a.dilation > 32) return a.kernel <= 7;
+  return a.before > 15 || std::max(a.before, a.after) >= extent;
 }
 
 // Changes the axis to what the chip takes; the sources of its positions, -1 for padding.

@@ -81,8 +81,8 @@ ChannelRequant requant_per_channel(std::span<const float> factors, std::int32_t 
     throw Error(ErrorCode::invalid_argument,
                 "requantisation by channel needs a factor above 0 for at least one channel");
   ChannelRequant result;
-  while (std::max<std::int64_t>(1, largest_sum) * kMost >> result.channels.shift >
-         std::numeric_limits<std::int32_t>::max())
+  largest_sum = std::clamp<std::int64_t>(largest_sum, 1, std::int64_t{1} << 40);
+  while (largest_sum * kMost >> result.channels.shift > std::numeric_limits<std::int32_t>::max())
     ++result.channels.shift;
   const double unit = std::ldexp(1.0, result.channels.shift);
   result.requant = requant_from_float(static_cast<float>(most * unit / kMost), offset);

@@ -219,6 +219,9 @@ TEST(Conv2dFusion, WhatCannotBeCombinedIsRefused) {
   tiny.in_height = 1;
   EXPECT_THAT(conv(tiny, {i8, i8}, {{}, true}), HasSubstr("9 positions"));
   EXPECT_THAT(conv(groups, {i8, i8}, {}), HasSubstr("no 3 groups"));
+  Conv2dShape far = good;
+  far.stride_x = 9, far.kernel_width = 8;
+  EXPECT_THAT(conv(far, {i8, i8}, {}), HasSubstr("stride_x is 9"));
   EXPECT_THAT(conv(wide, {i8, i8}, {}), HasSubstr("strips"));
   Conv2d table(cores.first(1), good, {f16, f16}, {Activation::tanh, false});
   EXPECT_THAT(message([&] { table.set_post({.relu = true}); }), HasSubstr("no ReLU besides"));
