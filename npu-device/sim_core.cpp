@@ -134,6 +134,7 @@ JobResult time_job(const TimedJobInput& job, const sim::ChipOptions& options,
   JobResult result;
   sim::TaskChecker checker(options, job.chained);
   std::vector<std::uint64_t> words;
+  bool dpu_ends = false;  // of this start
   for (std::size_t t = 0; t < job.tasks.size(); ++t) {
     const Task& task = job.tasks[t];
     std::optional<JobFault> fault;
@@ -161,9 +162,10 @@ JobResult time_job(const TimedJobInput& job, const sim::ChipOptions& options,
                                      check.fault->where, check.fault->message)};
       else if (check.blocks == 0)
         fault = JobFault{ErrorCode::timeout, "its program has no enable word"};
-      // As for run_job(): nobody waits for the PPU's interrupt.
-      else if (check.blocks == (regdb::enable_mask::ppu | regdb::enable_mask::ppu_rdma))
-        result.retired = true;
+      // As for run_job(): nobody waits for the PPU's interrupt. A chain raises the bits of all its
+      // tasks at its end.
+      dpu_ends = (dpu_ends && job.chained) || (check.blocks & regdb::enable_mask::dpu) != 0;
+      if (!fault && !dpu_ends && (!job.chained || t + 1 == job.tasks.size())) result.retired = true;
     } catch (const std::exception& error) {
       fault = JobFault{ErrorCode::device_fault, error.what()};
     }

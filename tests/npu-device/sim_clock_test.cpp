@@ -122,6 +122,26 @@ TEST(SimClock, JobsOfOneFileFollowEachOtherAndThoseOfThreeRunTogether) {
   EXPECT_EQ(first->now(), third->now());
 }
 
+// However fast this host is done with a job: by the modelled clock its core is busy.
+TEST(SimClock, FilesKeepToTheirCoresAgainAndAgain) {
+  SimOptions options = plain();
+  options.computes = false;
+  const auto first = open_sim(options);
+  const auto second = first->open_another(), third = first->open_another();
+  SmallGemm a(*first, 1), b(*second, 2), c(*third, 3);
+  const double together = modelled(options, 5, words_of(a), false, 3);
+  for (int i = 0; i < 50; ++i) {
+    const auto begin = first->now();
+    first->submit(repeated(a, 5));
+    second->submit(repeated(b, 5));
+    third->submit(repeated(c, 5));
+    first->prep(a.c, kWait);
+    second->prep(b.c, kWait);
+    third->prep(c.c, kWait);
+    ASSERT_NEAR(seconds(first->now() - begin), together, 3e-9) << "round " << i;
+  }
+}
+
 TEST(SimClock, ALongerJobHasTheMemoryForItselfWhenTheOthersAreDone) {
   SimOptions options = plain();
   options.timing.calibration.dram_bytes_per_second = 1e8;  // what binds
