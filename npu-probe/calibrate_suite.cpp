@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-// Every program here is of a form that boards have run: matrix products in cube form, depthwise
-// convolutions, copies and tables of the DPU alone, stand-alone pools [compute.md 2 to 6].
 #include "npu-probe/calibrate_suite.hpp"
 
 #include <fmt/format.h>
@@ -12,6 +10,7 @@
 #include "microkernels/flying_task.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/mac_task.hpp"
+#include "npu-probe/calibrate_programs.hpp"
 #include "npu-probe/explain.hpp"
 #include "regdb/registers.hpp"
 
@@ -21,8 +20,7 @@ namespace {
 using kernels::DataType;
 using kernels::kAtomBytes;
 
-enum : std::uint32_t { kIn, kWeights, kOut, kSlots };
-constexpr std::uint32_t kBanks = 12, kBankBytes = 32768;  // notes chips/rk3588
+constexpr std::uint32_t kSlots = 3;
 
 // Appends tasks to a benchmark and keeps account of buffers and marks.
 class Maker {
@@ -84,100 +82,24 @@ struct Product {
   bool keeps_features = false, keeps_weights = false;  // they lie in CBUF from the task before
 };
 
-// As the matrix products of microkernels.
 void product_task(Maker& maker, const Product& p) {
-  const auto bytes = [&](std::uint64_t elements, DataType type) {
-    return static_cast<std::uint32_t>(elements * bits(type) / 8);
-  };
-  const std::uint32_t feature = bytes(std::uint64_t{p.m} * p.k, p.in);
-  const std::uint32_t weight = bytes(std::uint64_t{p.n} * p.k, p.in);
-  // One bank more for int8 [notes cbuf-bank-slack, HW].
-  const std::uint32_t data_banks = kernels::ceil_div(feature, kBankBytes) + 1;
-  const std::uint32_t planes = bits(p.out) == 32      ? (p.in == DataType::i8 ? 8 : 4)
-                               : p.in == DataType::i4 ? 8
-                                                      : 2;
-  kernels::MacTask task{.in = p.in,
-                        .out = p.out,
-                        .in_width = 1,
-                        .in_height = p.m,
-                        .channels = p.k,
-                        .channels_real = p.k,
-                        .line_stride = 4,
-                        .surface_stride = static_cast<std::int32_t>(p.m) - 4,
-                        .entries = kernels::ceil_div(bytes(p.k, p.in), 64u),
-                        .grains = p.m + 1,
-                        .features = {kIn, 0},
-                        .kernels = p.n,
-                        .kernel_bytes = bytes(p.k, p.in),
-                        .weight_bytes = weight,
-                        .weights = {kWeights, 0},
-                        .data_banks = data_banks,
-                        .weight_banks = kBanks - data_banks,
-                        .data_reuse = p.keeps_features,
-                        .weight_reuse = p.keeps_weights,
-                        .quantify = is_float(p.in),
-                        .output = {.size_e = planes - 1,
-                                   .width = 1,
-                                   .height = p.m,
-                                   .channels = p.n,
-                                   .original_channels = p.n,
-                                   .surface = p.m,
-                                   .surface_add = p.m * planes,
-                                   .output = {kOut, 0}},
-                        .dpu = {}};
-  if (p.out == DataType::f16) kernels::narrow_to_f16(task.dpu);
+  const std::uint64_t out = std::uint64_t{p.m} * p.n * bits(p.out) / 8;
+  kernels::MacTask task = product(p.in, p.out, p.m, p.k, p.n);
+  task.data_reuse = p.keeps_features;
+  task.weight_reuse = p.keeps_weights;
   kernels::emit(maker.program(), task);
-  maker.need(kIn, feature);
-  maker.need(kWeights, weight);
-  const std::uint64_t out = bytes(std::uint64_t{p.m} * p.n, p.out);
+  maker.need(kIn, std::uint64_t{p.m} * p.k * bits(p.in) / 8);
+  maker.need(kWeights, task.weight_bytes);
   maker.mark(out - kAtomBytes);
 }
 
-// A depthwise convolution of 8x8 pixels with 5x5 windows.
+// 8x8 pixels, 5x5 windows.
 void depthwise_task(Maker& maker, DataType type, std::uint32_t channels) {
-  constexpr std::uint32_t kSide = 8, kWindow = 5;
-  const std::uint32_t element = bits(type) / 8, plane = kSide * kSide;
-  const std::uint32_t feature = plane * channels * element;
-  const std::uint32_t weight = kWindow * kWindow * channels * element;
-  const std::uint32_t data_banks = kernels::ceil_div(feature, kBankBytes) + 1;
-  kernels::MacTask task{.in = type,
-                        .out = type,
-                        .in_width = kSide,
-                        .in_height = kSide,
-                        .channels = channels,
-                        .channels_real = channels,
-                        .line_stride = 4 * kSide,
-                        .surface_stride = kSide * (kSide - 4),
-                        .entries = kernels::ceil_div(kSide * channels * element, 64u),
-                        .grains = 52,
-                        .features = {kIn, 0},
-                        .depthwise = true,
-                        .kernels = 1,
-                        .kernel_width = kWindow,
-                        .kernel_height = kWindow,
-                        .pad_left = kWindow / 2,
-                        .pad_top = kWindow / 2,
-                        .kernel_bytes = weight,
-                        .weight_bytes = weight,
-                        .weights = {kWeights, 0},
-                        .data_banks = data_banks,
-                        .weight_banks = kBanks - data_banks,
-                        .quantify = true,
-                        .output = {.size_e = 3,
-                                   .od_bypass = false,
-                                   .ow_op = type == DataType::f16 ? 0x80 : 0,
-                                   .width = kSide,
-                                   .height = kSide,
-                                   .channels = channels,
-                                   .original_channels = channels,
-                                   .surface = plane,
-                                   .surface_add = plane * 4,
-                                   .output = {kOut, 0}},
-                        .dpu = {}};
-  if (type == DataType::f16) kernels::narrow_to_f16(task.dpu);
+  const kernels::MacTask task = depthwise(type, 8, channels, 5);
+  const std::uint32_t feature = 8 * 8 * channels * bits(type) / 8;
   kernels::emit(maker.program(), task);
   maker.need(kIn, feature);
-  maker.need(kWeights, weight);
+  maker.need(kWeights, task.weight_bytes);
   maker.mark(feature - kAtomBytes);
 }
 
@@ -191,41 +113,11 @@ void table_task(Maker& maker, std::uint32_t atoms) {
   maker.mark(bytes - kAtomBytes);
 }
 
-// Max pool of int8, windows of `window` at every place where they fit [allbilly pooling.py, board].
 void pool_task(Maker& maker, std::uint32_t side, std::uint32_t channels, std::uint32_t window) {
-  namespace ppu = regdb::ppu;
-  namespace rdma = regdb::ppu_rdma;
-  kernels::TaskEmitter e(maker.program());
-  const std::uint32_t out = side - window + 1, area = out * out;
-  e.write(
-      ppu::S_POINTER{.pointer_pp_mode = true, .executer_pp_en = true, .pointer_pp_en = true},
-      rdma::RDMA_S_POINTER{.pointer_pp_mode = true, .executer_pp_en = true, .pointer_pp_en = true},
-      ppu::DATA_CUBE_IN_WIDTH{.cube_in_width = side},
-      ppu::DATA_CUBE_IN_HEIGHT{.cube_in_height = side},
-      ppu::DATA_CUBE_IN_CHANNEL{.cube_in_channel = channels},
-      ppu::DATA_CUBE_OUT_WIDTH{.cube_out_width = out},
-      ppu::DATA_CUBE_OUT_HEIGHT{.cube_out_height = out},
-      ppu::DATA_CUBE_OUT_CHANNEL{.cube_out_channel = channels},
-      ppu::OPERATION_MODE_CFG{.flying_mode = true, .pooling_method = 1},
-      ppu::POOLING_KERNEL_CFG{.kernel_stride_height = 1,
-                              .kernel_stride_width = 1,
-                              .kernel_height = window,
-                              .kernel_width = window},
-      ppu::RECIP_KERNEL_WIDTH{}, ppu::RECIP_KERNEL_HEIGHT{}, ppu::POOLING_PADDING_CFG{},
-      ppu::PADDING_VALUE_1_CFG{}, ppu::PADDING_VALUE_2_CFG{});
-  e.address(ppu::DST_BASE_ADDR{}, {kOut, 0});
-  // In atoms of 16 bytes; misc_ctrl 3 as every proven program has it.
-  e.write(ppu::DST_SURF_STRIDE::decode(area * kAtomBytes), ppu::DATA_FORMAT::decode(area << 4),
-          ppu::MISC_CTRL::decode(3), rdma::RDMA_CUBE_IN_WIDTH{.cube_in_width = side},
-          rdma::RDMA_CUBE_IN_HEIGHT{.cube_in_height = side},
-          rdma::RDMA_CUBE_IN_CHANNEL{.cube_in_channel = channels});
-  e.address(rdma::RDMA_SRC_BASE_ADDR{}, {kIn, 0});
-  e.write(rdma::RDMA_SRC_LINE_STRIDE::decode(side * kAtomBytes),
-          rdma::RDMA_SRC_SURF_STRIDE::decode(side * side * kAtomBytes),
-          rdma::RDMA_DATA_FORMAT{.in_precision = 1}, rdma::RDMA_OPERATION_ENABLE::decode(1));
-  e.end(regdb::enable_mask::ppu | regdb::enable_mask::ppu_rdma);
+  const Pool pool{.side = side, .channels = channels, .window = window};
+  emit_pool(maker.program(), pool, {kIn, 0}, {kOut, 0});
   maker.need(kIn, std::uint64_t{side} * side * channels);
-  maker.mark(std::uint64_t{area} * channels - kAtomBytes);
+  maker.mark(std::uint64_t{pool.out()} * pool.out() * channels - kAtomBytes);
 }
 
 struct MacForm {

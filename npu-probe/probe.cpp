@@ -34,6 +34,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_audit(app, io.out, io.status);
 #endif
   add_bringup(app, io);
+  add_calibrate(app, io);
   add_run(app, io);
   add_bench(app, io);
   add_replay(app, io);

@@ -39,6 +39,7 @@ void add_run(CLI::App& app, Io& io);
 void add_run_program(CLI::App& run, Io& io);
 void add_sim_run(CLI::App& app);
 void add_bringup(CLI::App& app, Io& io);
+void add_calibrate(CLI::App& app, Io& io);
 void add_timing_report(CLI::App& app, Io& io);
 
 /// The whole tool; argv[0] is its name. Never throws; returns the exit code.
