@@ -36,8 +36,10 @@ std::size_t cube_columns(DataType type, std::size_t bytes, std::size_t rows) {
   return rows == 0 ? 0 : bytes / (rows * kAtomBytes) * atom_elements(type);
 }
 
-// What is larger goes past the caches; below the second size a thread costs more than it saves.
-constexpr std::size_t kStreamBytes = std::size_t{4} << 20, kBytesPerThread = std::size_t{2} << 20;
+// What is larger goes past the caches; of weights, which only the NPU will read, almost all. Below
+// the last size a thread costs more than it saves.
+constexpr std::size_t kStreamBytes = std::size_t{4} << 20, kStreamWeights = std::size_t{128} << 10;
+constexpr std::size_t kBytesPerThread = std::size_t{2} << 20;
 
 // Calls body(begin, end) for the parts of [0, count), multiples of `step`, on as many threads.
 template <class Body>
@@ -192,7 +194,7 @@ void pack_weights(DataType type, const MatrixView<const std::byte>& b, std::size
   const std::size_t run = block * bits(type) / 8, group_bytes = group * channels * bits(type) / 8;
   check_size("pack_weights", blocks.size(), kernels * channels * bits(type) / 8);
   check_inside("pack_weights", b, kernels / group * group, channels / block * block);
-  const bool stream = blocks.size() >= kStreamBytes;
+  const bool stream = blocks.size() >= kStreamWeights;
   in_parts(threads, blocks.size(), kernels / group, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t g = begin; g < end; ++g) {
       const std::size_t first = std::min(b.rows, g * group);
