@@ -84,10 +84,12 @@ Pool2d::Pool2d(std::span<device::Device* const> devices, const Pool2dShape& shap
     return;
   }
   if (plan_.options.path == PoolPath::matrix) {
-    const std::uint32_t k = shape.in_height * shape.in_width;
-    gemm_ = std::make_unique<Gemm>(devices, GemmShape{shape.channels, 1, k},
-                                   GemmTypes{DataType::i8, DataType::i32});
-    gemm_->set_weights(std::vector<std::int8_t>(k, 1));
+    const GemmShape product = pool_product(shape);
+    gemm_ = std::make_unique<Gemm>(devices, product, pool_product_types(type));
+    if (type == DataType::i8)
+      gemm_->set_weights(std::vector<std::int8_t>(product.k, 1));
+    else
+      gemm_->set_weights(std::vector<std::uint16_t>(product.k, sim::float_to_fp16(1)));
     return;
   }
   std::vector<std::vector<Slot>> slots;
@@ -237,29 +239,45 @@ void Pool2d::run_convolution(const std::byte* in, std::byte* out, RunStats& stat
                   image.data() + (std::size_t{y} * fy * last.out_width() + x * fx) * pixel, pixel);
 }
 
-void Pool2d::run_matrix(const std::byte* in, std::byte* out, RunStats& stats) {
-  const Pool2dShape& s = plan_.shape;
-  const std::size_t pixels = std::size_t{s.in_height} * s.in_width, channels = s.channels;
-  std::vector<std::int8_t> planes(pixels * channels);
-  // In squares, so that both sides stay in the caches.
+namespace {
+
+// [pixels][channels] -> [channels][pixels], in squares, so that both sides stay in the caches.
+template <class T>
+std::vector<T> transposed(const std::byte* in, std::size_t pixels, std::size_t channels) {
   constexpr std::size_t kSquare = 32;
+  std::vector<T> planes(pixels * channels);
   for (std::size_t p0 = 0; p0 < pixels; p0 += kSquare)
     for (std::size_t c0 = 0; c0 < channels; c0 += kSquare)
       for (std::size_t c = c0; c < std::min(channels, c0 + kSquare); ++c)
         for (std::size_t p = p0; p < std::min(pixels, p0 + kSquare); ++p)
-          planes[c * pixels + p] = static_cast<std::int8_t>(in[p * channels + c]);
-  std::vector<std::int32_t> sums(channels);
+          std::memcpy(&planes[c * pixels + p], in + (p * channels + c) * sizeof(T), sizeof(T));
+  return planes;
+}
+
+}  // namespace
+
+void Pool2d::run_matrix(const std::byte* in, std::byte* out, RunStats& stats) {
+  const Pool2dShape& s = plan_.shape;
+  const std::size_t pixels = std::size_t{s.in_height} * s.in_width, channels = s.channels;
   GemmStats run;
-  gemm_->run(planes, sums, &run);
+  if (plan_.type == DataType::i8) {
+    std::vector<std::int32_t> sums(channels);
+    gemm_->run(transposed<std::int8_t>(in, pixels, channels), sums, &run);
+    for (std::size_t c = 0; c < channels; ++c)
+      out[c] = static_cast<std::byte>(divide_even(sums[c], static_cast<std::int64_t>(pixels)));
+  } else {
+    std::vector<float> sums(channels);
+    gemm_->run(transposed<std::uint16_t>(in, pixels, channels), sums, &run);
+    for (std::size_t c = 0; c < channels; ++c) {
+      const std::uint16_t mean = sim::float_to_fp16(sums[c] / static_cast<float>(pixels));
+      std::memcpy(out + c * 2, &mean, 2);
+    }
+  }
   stats.jobs = run.jobs;
   stats.tasks = run.tasks;
-  stats.submits = run.submits;
   stats.regcmd_words = run.regcmd_words;
   stats.submit = run.submit;
   stats.wait = run.wait;
-  stats.device = run.device;
-  for (std::size_t c = 0; c < channels; ++c)
-    out[c] = static_cast<std::byte>(divide_even(sums[c], static_cast<std::int64_t>(pixels)));
 }
 
 }  // namespace npu::kernels

@@ -260,14 +260,13 @@ void plan_convolution(Pool2dPlan& plan, unsigned cores) {
 
 void plan_matrix(Pool2dPlan& plan, unsigned cores) {
   const Pool2dShape& s = plan.shape;
-  if (plan.options.method != PoolMethod::average || plan.type != DataType::i8 ||
+  if (plan.options.method != PoolMethod::average ||
       s != global_pool(s.in_height, s.in_width, s.channels))
-    refuse("a matrix product is for the average of a whole i8 image");
+    refuse("a matrix product is for the average of a whole image");
   plan.passes = {s};
-  plan.seconds =
-      sim::default_calibration().values.job_little_us * 1e-6 +
-      plan_gemm({s.channels, 1, s.in_height * s.in_width}, {DataType::i8, DataType::i32}, cores)
-          .seconds;
+  const GemmPlan gemm = plan_gemm(pool_product(s), pool_product_types(plan.type), cores);
+  if (gemm.slices != 1) refuse("the image's sums do not fit one pass of the MAC array");
+  plan.seconds = sim::default_calibration().values.job_little_us * 1e-6 + gemm.seconds;
 }
 
 }  // namespace
@@ -322,6 +321,11 @@ Requant average_scale(std::uint32_t n, std::int8_t zero) {
   auto scale = static_cast<std::int32_t>(std::lround(fraction * 0x8000));
   if (scale == 0x8000) scale /= 2, ++exponent;  // does not fit its 16 bits with a sign
   return {static_cast<std::int16_t>(scale), static_cast<std::uint8_t>(15 - exponent), zero};
+}
+
+GemmShape pool_product(const Pool2dShape& s) { return {s.channels, 1, s.in_height * s.in_width}; }
+GemmTypes pool_product_types(DataType type) {
+  return {type, type == DataType::i8 ? DataType::i32 : DataType::f32};
 }
 
 Conv2dShape pool_convolution(const Pool2dShape& pass) {

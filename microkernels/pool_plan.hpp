@@ -24,7 +24,7 @@ enum class PoolPath : std::uint8_t {
                 ///< task after 500 ms, with the output right [notes pool-completion, HW]
   shifted,      ///< max and min: element-wise operations of the image and itself moved, in the DPU
   convolution,  ///< averages: depthwise convolutions with equal weights
-  matrix,       ///< averages of a whole i8 image: a product with ones, divided by the host
+  matrix,       ///< averages of a whole image: a product with ones, divided by the host
 };
 std::string_view to_string(PoolPath path);
 
@@ -83,7 +83,8 @@ struct Pool2dPlan {
 ///   ppu, f16      sum * fp17(1 / kh) * fp17(1 / kw), sums exact, rounded once
 ///   convolution   i8: requantise(sum - zero * n, average_scale(n)); f16: x * fp16(1 / n), summed
 ///                 exactly and rounded to fp32, then to fp16
-///   matrix        i8: sum / n, ties to even
+///   matrix        i8: sum / n, ties to even; f16: exact sums of 32 elements in order, rounded to
+///                 fp32 and added in it, divided by n, rounded to fp16
 /// and in passes each pass rounds. A pass is a window that is no larger than 16 (convolution: 31)
 /// and, but for the last, not overlapping; for max and min also 8 rows and the rest of a window of
 /// more than 8 overlapping rows, which the PPU's line buffer does not hold [iree-rocket LIMITS.md,
@@ -103,6 +104,10 @@ struct PoolSpan {
 };
 PoolSpan input_span(Range out, std::uint32_t in, std::uint32_t kernel, std::uint32_t stride,
                     std::uint32_t pad);
+
+/// The product of the path matrix: sums of a channel's elements, [channels][1].
+GemmShape pool_product(const Pool2dShape& shape);
+GemmTypes pool_product_types(DataType type);
 
 /// A pass of the path convolution.
 Conv2dShape pool_convolution(const Pool2dShape& pass);

@@ -111,6 +111,17 @@ std::int32_t pool_average(const Pool2dPlan& plan, std::span<const std::int32_t> 
     for (const std::int32_t value : window) sum += double{half(value)};
     return sim::float_to_fp16(static_cast<float>(sum * reciprocal(width) * reciprocal(height)));
   }
+  if (plan.options.path == PoolPath::matrix) {
+    constexpr std::size_t kGroup = 32;  // ref_gemm()
+    float total = 0;
+    for (std::size_t i = 0; i < window.size(); i += kGroup) {
+      WideSum sum;
+      for (const std::int32_t value : window.subspan(i, std::min(kGroup, window.size() - i)))
+        sum.add(double{half(value)});
+      total += sum.rounded();
+    }
+    return sim::float_to_fp16(total / static_cast<float>(n));
+  }
   WideSum sum;
   const double weight = half(sim::float_to_fp16(1.0f / static_cast<float>(n)));
   for (const std::int32_t value : window) sum.add(double{half(value)} * weight);
