@@ -148,8 +148,11 @@ void fold_input_zero(const Conv2dShape& s, const std::int8_t* weights, std::int8
   const std::size_t taps = std::size_t{s.kernel_height} * s.kernel_width;
   const std::size_t per_kernel = taps * s.in_channels / s.groups;
   const std::size_t count = s.depthwise ? taps * s.in_channels : per_kernel * s.out_channels;
-  for (std::size_t i = 0; i < count; ++i)
-    bias[s.depthwise ? i % s.in_channels : i / per_kernel] -= std::int32_t{zero} * weights[i];
+  for (std::size_t i = 0; i < count; ++i) {
+    std::int32_t& sum = bias[s.depthwise ? i % s.in_channels : i / per_kernel];
+    sum = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum) -
+                                    static_cast<std::uint32_t>(std::int32_t{zero} * weights[i]));
+  }
 }
 
 void pack_conv2d_weights(const Conv2dPlan& plan, std::size_t core, const std::byte* weights,
