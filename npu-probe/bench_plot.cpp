@@ -99,9 +99,10 @@ void grid(std::string& out, const Axis& x, const Axis& y) {
       (kTop + kHeight - kBottom) / 2);
 }
 
-// y = bandwidth * x, as far as it lies in the picture.
+// y = bandwidth * x, as far as it lies in the picture; the label stands at `part` of the line, so
+// that those of lines close to each other do not cover one another.
 void slope(std::string& out, const Axis& x, const Axis& y, double bandwidth,
-           const std::string& label) {
+           const std::string& label, double part) {
   const double least = std::max(std::pow(10.0, x.low), std::pow(10.0, y.low) / bandwidth);
   const double most = std::min(std::pow(10.0, x.high), std::pow(10.0, y.high) / bandwidth);
   if (!(least < most)) return;
@@ -110,7 +111,7 @@ void slope(std::string& out, const Axis& x, const Axis& y, double bandwidth,
       "<title>{}</title></line>\n",
       x.at(least), y.at(least * bandwidth), x.at(most), y.at(most * bandwidth),
       html_escaped(label));
-  const double middle = std::pow(10.0, 0.75 * std::log10(least) + 0.25 * std::log10(most));
+  const double middle = std::pow(10.0, (1 - part) * std::log10(least) + part * std::log10(most));
   out +=
       fmt::format("<text class=\"label\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n",
                   x.at(middle) - 6, y.at(middle * bandwidth), html_escaped(label));
@@ -181,13 +182,13 @@ std::string roofline_svg(const BenchReport& report) {
       kWidth, kHeight);
   grid(out, x, y);
   const double dram = report.dram_bytes_per_second * 1e-9;
-  if (dram > 0) slope(out, x, y, dram, fmt::format("memory {:.1f} GB/s", dram));
+  if (dram > 0) slope(out, x, y, dram, fmt::format("memory {:.1f} GB/s", dram), 0.2);
   for (const unsigned n : cores) {
     const double port = report.port_bytes_per_cycle * report.clock_mhz * 1e-3 * n;
     if (port > 0 && port < dram)
-      slope(
-          out, x, y, port,
-          fmt::format("read port{} {:.1f} GB/s", n == 1 ? "" : "s of " + std::to_string(n), port));
+      slope(out, x, y, port,
+            fmt::format("read port{} {:.1f} GB/s", n == 1 ? "" : "s of " + std::to_string(n), port),
+            0.2 + 0.1 * n);
   }
   // int8 on one core and fp16 on two have the same peak: one line with both names.
   std::map<long, std::pair<double, std::string>> lines;

@@ -22,7 +22,8 @@ using enum kernels::DataType;
 // [operators.md]; the first of an input type is its usual output.
 constexpr GemmTypes kGemmTypes[] = {{i8, i32},  {i8, i8},   {i4, i32},   {i4, i16},
                                     {f16, f32}, {f16, f16}, {bf16, f32}, {tf32, f32}};
-constexpr GemmTypes kConvTypes[] = {{i8, i8}, {i8, i32}, {f16, f16}, {f16, f32}};
+constexpr GemmTypes kConvTypes[] = {{i8, i8},   {i8, i32},   {f16, f16},
+                                    {f16, f32}, {bf16, f32}, {i4, i16}};
 constexpr GemmTypes kDepthwiseTypes[] = {{i8, i8}, {f16, f16}};
 constexpr GemmTypes kVectorTypes[] = {{i8, i8}, {f16, f16}, {i16, i16}, {i32, i32}};
 constexpr GemmTypes kPoolTypes[] = {{i8, i8}, {f16, f16}};

@@ -69,6 +69,22 @@ TEST_F(BenchCommand, RunsEveryOperatorOnOneAndThreeCores) {
   EXPECT_EQ(cores, (std::set<unsigned>{1, 3}));
 }
 
+TEST_F(BenchCommand, RunsEveryTypeOfEveryOperator) {
+  for (const BenchOp op : kBenchOps) {
+    if (op == BenchOp::submit) continue;
+    std::string types;
+    for (const kernels::GemmTypes& t : bench_types(op))
+      types += (types.empty() ? "" : ",") +
+               (t.in == t.out ? std::string(to_string(t.in)) + "->" : "") +
+               (t.in == t.out ? std::string(to_string(t.out)) : types_text(t));
+    const Output r = bench({std::string(to_string(op)), "--dtype", types, "--json"});
+    ASSERT_EQ(r.status, 0) << types << ' ' << r.err;
+    std::set<std::string> seen;
+    for (const auto& row : r.json()["rows"]) seen.insert(row["dtype"].get<std::string>());
+    EXPECT_EQ(seen.size(), bench_types(op).size()) << to_string(op);
+  }
+}
+
 TEST_F(BenchCommand, TimingOnlyGivesTheSameTimesAsComputing) {
   const auto computed = bench({"--json"}).json();
   const auto timed = bench({"--json", "--timing-only"}).json();
