@@ -16,8 +16,10 @@ namespace npu::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Rows taken together: to be read as many as the prefetchers follow, to be written more (of 4 to 64
-// the fastest on Zen 4, by a third and more). Bytes of a row taken together for sums.
-constexpr std::size_t kGatherRows = 16, kScatterRows = 64, kTileBytes = 512;
+// the fastest on Zen 4, by a tenth to a half). Bytes of a row taken together for sums.
+template <std::size_t kRun>
+constexpr std::size_t kGatherRows = kRun == 32 ? 8 : 16;
+constexpr std::size_t kScatterRows = 64, kTileBytes = 512;
 
 // The widest vector that holds whole runs, and how many of them.
 template <std::size_t kRun>
@@ -99,7 +101,7 @@ HWY_INLINE void gather(const RunGrid& g, const std::uint8_t* rows, std::uint8_t*
         copy_run<kRun, kStream>(rows + r * g.row_step + j * kRun, runs + j * g.pitch + r * kRun);
   } else {
     for_squares(
-        g, kGatherRows, kSquare<kRun>,
+        g, kGatherRows<kRun>, kSquare<kRun>,
         [&](std::size_t r, std::size_t j) HWY_ATTR {
           transpose<kRun, kStream>(rows + r * g.row_step + j * kRun, g.row_step,
                                    runs + j * g.pitch + r * kRun, g.pitch);
@@ -152,7 +154,7 @@ void scatter_any(const RunGrid& g, const std::uint8_t* runs, std::uint8_t* rows)
 void nibbles(const RunGrid& g, const std::uint8_t* rows, std::uint8_t* runs) {
   constexpr std::size_t kFrom = 32, kTo = 16;
   for_squares(
-      g, kGatherRows, 1,
+      g, kGatherRows<kTo>, 1,
       [&](std::size_t r, std::size_t j) HWY_ATTR {
         const std::uint8_t* from = rows + r * g.row_step + j * kFrom;
         std::uint8_t* to = runs + j * g.pitch + r * kTo;
