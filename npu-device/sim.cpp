@@ -125,6 +125,10 @@ std::unique_ptr<Device> open_sim(const sim::ChipOptions& options) {
   return open_sim(SimOptions{.chip = options});
 }
 
+const SimTiming& sim_timing(const Device& device) {
+  return as_sim<const SimDevice>(device).file().machine()->options().timing;
+}
+
 SimStats sim_stats(const Device& device) {
   return as_sim<const SimDevice>(device).file().machine()->stats();
 }

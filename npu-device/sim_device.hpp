@@ -39,6 +39,9 @@ std::unique_ptr<Device> open_sim(const sim::ChipOptions& options = {});
 /// overrides options.cores.
 std::unique_ptr<Device> open_device(std::string_view spec, sim::ChipOptions options);
 
+/// How time passes on the machine below `device`. Throws invalid_argument for another backend.
+const SimTiming& sim_timing(const Device& device);
+
 /// What each core of a machine has done, all files together. Index: core.
 struct SimStats {
   std::vector<std::uint64_t> jobs;   ///< ended jobs, failed ones included

@@ -2,9 +2,13 @@
 #include "npu-probe/files.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <istream>
 #include <memory>
 
@@ -41,6 +45,27 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t 
   if (status == Z_BUF_ERROR)
     throw Error(ErrorCode::bad_file, fmt::format("{}: truncated gzip data", path.string()));
   return bytes;
+}
+
+void save_file(const std::filesystem::path& path, std::string_view text) {
+  std::filesystem::path temporary = path;
+  temporary += fmt::format(".{}.tmp", ::getpid());
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out.write(text.data(), static_cast<std::streamsize>(text.size()));
+    out.close();
+    if (out) {
+      std::error_code error;
+      std::filesystem::rename(temporary, path, error);
+      if (!error) return;
+      errno = error.value();
+    }
+  }
+  const int reason = errno;
+  std::error_code ignored;
+  std::filesystem::remove(temporary, ignored);
+  throw Error(ErrorCode::permission_denied,
+              fmt::format("{} cannot be written: {}", path.string(), std::strerror(reason)));
 }
 
 std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes) {

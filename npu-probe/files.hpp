@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Reading input files whole, with a bound.
+// Input files whole, with a bound; output files whole or not at all.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <iosfwd>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace npu::probe {
@@ -17,6 +18,10 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t 
 
 /// All of a stream, with the same bound.
 std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes);
+
+/// Writes a whole file, or leaves what was there: by way of a temporary file beside it. Throws
+/// permission_denied with the system's reason.
+void save_file(const std::filesystem::path& path, std::string_view text);
 
 /// FNV-1a: tells results apart, no more.
 std::uint64_t fnv1a(std::span<const std::byte> bytes);

@@ -48,6 +48,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_explain(app, io);
   add_lint(app, io);
   add_timing_report(app, io);
+  add_tune(app, io);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -41,6 +41,7 @@ void add_sim_run(CLI::App& app);
 void add_bringup(CLI::App& app, Io& io);
 void add_calibrate(CLI::App& app, Io& io);
 void add_timing_report(CLI::App& app, Io& io);
+void add_tune(CLI::App& app, Io& io);
 
 /// The whole tool; argv[0] is its name. Never throws; returns the exit code.
 int run(int argc, const char* const* argv, Io& io);
