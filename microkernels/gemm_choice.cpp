@@ -138,7 +138,8 @@ std::vector<GemmChoice> gemm_choices(const GemmShape& shape, const GemmTypes& ty
         at_most(o.most_k, longest_k(task_rules(types, true, sums)), format.channel_block);
     for (const u32 k : sizes(shape.k, longest, format.channel_block, kSlicings)) {
       const bool sliced = k < shape.k;
-      if (!sliced && sums == SliceSums::chip) continue;  // nothing to add
+      if (!sliced && sums == SliceSums::chip) continue;    // nothing to add
+      if (sliced && types.out == DataType::i16) continue;  // nobody adds those
       const TaskRules rules = task_rules(types, sliced, sums);
       const u32 most_rows = at_most(o.most_rows, max_rows(rules, k), rules.row_step);
       if (most_rows == 0) continue;

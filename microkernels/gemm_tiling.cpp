@@ -206,6 +206,9 @@ void check_choice(const GemmShape& shape, const GemmTypes& types, unsigned cores
   const bool sliced = c.k < shape.k;
   if (sliced && c.sums == SliceSums::chip && !(types == GemmTypes{DataType::f16, DataType::f16}))
     refuse(fmt::format("the chip adds slices of f16->f16 only, not of {}", to_string(types)));
+  if (sliced && types.out == DataType::i16)
+    refuse(fmt::format("int16 sums are not added from slices, use k {} or more",
+                       align_up(shape.k, format.channel_block)));
   if (types.in == DataType::i4 && c.k > kMaxGemmKInt16)
     refuse(fmt::format("sums of int4 over {} products may leave int16, use k up to {}", c.k,
                        kMaxGemmKInt16));

@@ -115,6 +115,16 @@ TEST(Tuner, ChainsAndSumsOnTheChipOnlyWhereAllowed) {
   EXPECT_EQ(count({.on_chip_sums = true}), std::pair(false, true));
 }
 
+// Nobody adds int16 sums: what is to come out as int16 is one slice of K.
+TEST(Tuner, Int16SumsAreNeverSliced) {
+  const GemmTypes types{DataType::i4, DataType::i16};
+  const GemmShape shape{9, 70, 200};
+  for (const GemmChoice& choice : gemm_choices(shape, types, 2)) EXPECT_GE(choice.k, shape.k);
+  GemmChoice sliced = plan_gemm(shape, types, 2).choice;
+  sliced.k = 64;
+  EXPECT_THROW(plan_gemm(shape, types, 2, {.choice = sliced}), Error);
+}
+
 TunedPlans some_plans() {
   TunedPlans plans;
   plans.machine = {"sim", "rocket", "0.0.0", 3, 600, "rk3588-default", "modelled"};
