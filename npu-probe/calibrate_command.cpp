@@ -74,9 +74,10 @@ void run_calibrate(const Options& o, Io& io) {
       samples.push_back(bench.measure(b));
     } catch (const Error& error) {
       if (io.err_is_terminal) io.err << "\r\x1b[K";
-      if (!o.keep_going ||
-          (error.code() != ErrorCode::device_fault && error.code() != ErrorCode::timeout))
-        throw;
+      if (error.code() != ErrorCode::device_fault && error.code() != ErrorCode::timeout) throw;
+      if (!o.keep_going)
+        throw Error(error.code(),
+                    fmt::format("{}; --keep-going leaves such jobs out", error.what()));
       fmt::print(io.err, "npu-probe: {}: {}\n", b.name, error.what());
       ++failed;
     }

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "npu-probe/calibrate_fit.hpp"
+#include "npu-probe/lint.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe::calibrate {
@@ -229,6 +230,19 @@ TEST(CalibrateFit, TheFileIsOneThatTheModelReads) {
     if (note.name == "iommu_us") {
       EXPECT_EQ(note.origin, "document");
     }
+  }
+}
+
+TEST(CalibrateFit, ProgramsAreLintClean) {
+  for (const Microbenchmark& b : make_suite({})) {
+    std::vector<std::uint64_t> words;
+    for (const auto& task : b.program.tasks) words.insert(words.end(), task.begin(), task.end());
+    for (const regdb::Finding& f : lint_words(words, b.chained))
+      // The copy behind the pools raises the DPU's bit for the whole chain.
+      if (f.rule->severity != regdb::Severity::note && f.rule->id != "pool-timeout") {
+        ADD_FAILURE() << b.name << ", task " << f.task << ": " << f.message << " [" << f.rule->id
+                      << "]";
+      }
   }
 }
 
