@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <set>
+#include <utility>
 
+#include "microkernels/host_threads.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/timer.hpp"
 #include "regdb/error.hpp"
@@ -22,16 +26,42 @@ constexpr std::chrono::milliseconds kRetiredAfter(1000);
 constexpr std::byte kMarks[2] = {std::byte{0x5A}, std::byte{0xA5}};
 
 // Tasks in order, as few jobs as end in time.
-std::vector<Job> group(const BoundProgram& program, std::span<const TaskInfo> infos,
-                       std::uint32_t base, const Job& buffers) {
+std::vector<Job> group(BoundProgram& program, const Stage& stage, std::uint32_t base,
+                       const Job& buffers) {
   std::vector<Job> jobs;
   JobCutter cutter;
+  std::size_t first = 0;
+  const auto end_job = [&](std::size_t end) {
+    if (!stage.chained || end - first < 2) return;
+    link_tasks(program, first, end - first, base);
+    jobs.back().chained = true;
+  };
   for (std::size_t i = 0; i < program.tasks.size(); ++i) {
-    if (cutter.cuts(infos[i])) jobs.push_back(buffers);
+    if (cutter.cuts(stage.tasks[i])) {
+      end_job(i);
+      first = i;
+      jobs.push_back(buffers);
+    }
     const BoundProgram::Task& task = program.tasks[i];
     jobs.back().tasks.push_back({static_cast<std::uint32_t>(base + task.offset), task.count});
   }
+  end_job(program.tasks.size());
   return jobs;
+}
+
+// The cores work side by side: counts add up, of times the longest one counts.
+void add_up(const std::vector<RunStats>& cores, RunStats& all) {
+  RunStats longest;
+  for (const RunStats& core : cores) {
+    all.jobs += core.jobs;
+    all.tasks += core.tasks;
+    all.submits += core.submits;
+    all.regcmd_words += core.regcmd_words;
+    longest.submit = std::max(longest.submit, core.submit);
+    longest.wait = std::max(longest.wait, core.wait);
+  }
+  all.submit += longest.submit;
+  all.wait += longest.wait;
 }
 
 }  // namespace
@@ -82,8 +112,9 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
       const device::Buffer& buffer = core.buffers[s];
       iova.push_back(buffer ? buffer.iova() : 0);
       if (!buffer) continue;
-      const bool in = core.slots[s].role == Slot::Role::input;
-      (in ? handles.in_handles : handles.out_handles).push_back(buffer.handle());
+      if (core.slots[s].role == Slot::Role::input) handles.in_handles.push_back(buffer.handle());
+      // What the host wrote there (zeros, by the kernel) must not come over results later.
+      if (core.slots[s].role == Slot::Role::scratch) core.device->fini(buffer);
     }
     std::vector<BoundProgram> programs;
     std::size_t words = 0;
@@ -105,13 +136,25 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
     core.stages.clear();
     std::size_t offset = 0;
     for (std::size_t s = 0; s < programs.size(); ++s) {
-      const BoundProgram& program = programs[s];
+      BoundProgram& program = programs[s];
       const std::size_t size = program.words.size() * sizeof(std::uint64_t);
-      std::memcpy(core.regcmd.host().data() + offset, program.words.data(), size);
       StageJobs& jobs = core.stages.emplace_back();
       jobs.tasks = stages[i][s].tasks;
-      jobs.jobs = group(program, jobs.tasks,
+      // Outputs of other stages are left out: waiting for one would be waiting for all.
+      std::set<std::uint32_t> outputs, looked_at;
+      for (std::uint32_t slot = 0; slot < core.slots.size(); ++slot)
+        if (core.slots[slot].role == Slot::Role::scratch) outputs.insert(slot);
+      for (const TaskInfo& task : jobs.tasks) {
+        outputs.insert(task.out_slot);
+        if (task.checked) looked_at.insert(task.out_slot);
+      }
+      handles.out_handles.clear();
+      for (const std::uint32_t slot : outputs)
+        handles.out_handles.push_back(core.buffers[slot].handle());
+      jobs.looked_at.assign(looked_at.begin(), looked_at.end());
+      jobs.jobs = group(program, stages[i][s],
                         static_cast<std::uint32_t>(core.regcmd.iova() + offset), handles);
+      std::memcpy(core.regcmd.host().data() + offset, program.words.data(), size);
       for (const BoundProgram::Task& task : program.tasks) jobs.words += task.count;
       for (const TaskInfo& task : jobs.tasks) {
         jobs.macs += task.macs;
@@ -127,10 +170,9 @@ void Executor::start(Core& core, std::size_t stage, std::byte mark, RunStats& st
   const Timer timer(stats.submit);
   const StageJobs& jobs = core.stages[stage];
   if (jobs.jobs.empty()) return;
-  for (const TaskInfo& task : jobs.tasks) std::ranges::fill(atom(core, task), mark);
-  for (std::size_t s = 0; s < core.slots.size(); ++s)
-    if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
-      core.device->fini(core.buffers[s]);
+  for (const TaskInfo& task : jobs.tasks)
+    if (task.checked) std::ranges::fill(atom(core, task), mark);
+  for (const std::uint32_t slot : jobs.looked_at) core.device->fini(core.buffers[slot]);
   core.device->submit(jobs.jobs);
   ++stats.submits;
   stats.jobs += static_cast<std::uint32_t>(jobs.jobs.size());
@@ -156,13 +198,13 @@ std::size_t Executor::finish(Core& core, std::size_t stage, std::byte mark,
   const Timer timer(stats.wait);
   const StageJobs& jobs = core.stages[stage];
   if (jobs.jobs.empty()) return 0;
-  for (std::size_t s = 0; s < core.slots.size(); ++s)
-    if (core.slots[s].role == Slot::Role::output || core.slots[s].role == Slot::Role::scratch)
-      wait(core, jobs.pools, core.buffers[s], timeout);
+  for (const std::uint32_t slot : jobs.looked_at)
+    wait(core, jobs.pools, core.buffers[slot], timeout);
   if (!core.device->info().computes) return 0;
   done.resize(jobs.tasks.size());
   std::size_t missing = 0;
   for (std::size_t t = 0; t < jobs.tasks.size(); ++t) {
+    if (!jobs.tasks[t].checked) continue;
     const std::span<std::byte> last = atom(core, jobs.tasks[t]);
     if (std::ranges::any_of(last, [&](std::byte b) { return b != mark; })) done[t] = true;
     missing += !done[t];
@@ -170,32 +212,52 @@ std::size_t Executor::finish(Core& core, std::size_t stage, std::byte mark,
   return missing;
 }
 
-void Executor::run(std::size_t stage, RunStats& stats,
-                   const std::function<void(std::size_t core)>& read) {
+void Executor::submit(std::size_t stage, RunStats& stats) {
+  if (queued_++ == 0) counted_ = cores_[0].device->now();
+  std::vector<RunStats> each(cores_.size());
+  host_threads().parallel_for(cores_.size(), [&](std::size_t i) {
+    static_cast<void>(cores_[i].stages.at(stage));
+    start(cores_[i], stage, kMarks[0], each[i]);
+  });
+  add_up(each, stats);
+}
+
+void Executor::wait(std::size_t stage, RunStats& stats,
+                    const std::function<void(std::size_t core)>& read) {
   std::uint64_t macs = 0;
-  for (const Core& core : cores_) macs += core.stages.at(stage).macs;
+  for (const Core& core : cores_)
+    for (const StageJobs& jobs : core.stages) macs += jobs.macs;  // others may be queued before it
   // A simulated core may be slow (emulation, sanitizers); a real one is retired by the kernel.
   const std::chrono::milliseconds timeout(60'000 + macs / 10'000);
-  std::vector<std::vector<bool>> done(cores_.size());
-  const std::chrono::nanoseconds begin = cores_[0].device->now();
-  for (Core& core : cores_) start(core, stage, kMarks[0], stats);
-  std::size_t missing = 0;  // all cores are waited for, whatever happens
-  for (std::size_t i = 0; i < cores_.size(); ++i) {
-    Core& core = cores_[i];
-    std::size_t left = finish(core, stage, kMarks[0], timeout, done[i], stats);
-    if (left != 0) {
-      start(core, stage, kMarks[1], stats);
-      left = finish(core, stage, kMarks[1], timeout, done[i], stats);
+  std::vector<RunStats> each(cores_.size());
+  std::vector<std::size_t> missing(cores_.size());
+  std::vector<std::chrono::nanoseconds> ended(cores_.size());
+  // All cores are waited for, whatever happens.
+  host_threads().parallel_for(cores_.size(), [&](std::size_t i) {
+    std::vector<bool> done;
+    missing[i] = finish(cores_[i], stage, kMarks[0], timeout, done, each[i]);
+    if (missing[i] != 0) {
+      start(cores_[i], stage, kMarks[1], each[i]);
+      missing[i] = finish(cores_[i], stage, kMarks[1], timeout, done, each[i]);
     }
-    missing += left;
-    if (i + 1 == cores_.size()) stats.device += cores_[0].device->now() - begin;
-    if (read && missing == 0) read(i);
-  }
-  if (missing != 0)
+    ended[i] = cores_[i].device->now();
+    if (read && missing[i] == 0) read(i);
+  });
+  add_up(each, stats);
+  const std::chrono::nanoseconds end = *std::ranges::max_element(ended);
+  stats.device += end - std::exchange(counted_, end);
+  --queued_;
+  if (const std::size_t tasks = std::reduce(missing.begin(), missing.end()); tasks != 0)
     throw Error(ErrorCode::device_fault,
                 fmt::format("{} task(s) ended without writing their output: look for "
                             "\"NPU job timed out\" or an IOMMU fault in the kernel log",
-                            missing));
+                            tasks));
+}
+
+void Executor::run(std::size_t stage, RunStats& stats,
+                   const std::function<void(std::size_t core)>& read) {
+  submit(stage, stats);
+  wait(stage, stats, read);
 }
 
 }  // namespace npu::kernels

@@ -38,12 +38,14 @@ struct TaskInfo {
   /// 500 ms with its output right [notes pool-completion, HW]. It gets a job of its own, and such a
   /// timeout is no error as long as the output is there.
   bool ends_in_ppu = false;
+  bool checked = true;  ///< false: no mark there, the host does not look
 };
 
 /// The tasks of one core between two looks of the host.
 struct Stage {
   Program program;
   std::vector<TaskInfo> tasks;  ///< as many as the program has
+  bool chained = false;         ///< each job's tasks in one start (device::DeviceInfo::chains)
 };
 
 /// What one run took. Times are those of the host's clock; on the simulator `wait` is the time to
@@ -59,8 +61,8 @@ struct RunStats {
 
 /// Consecutive tasks become one job up to this much work. A job is retired after 500 ms
 /// [rocket_job.c]; at the 200 MHz that mainline boots with, a core was measured at 28 G products
-/// per second (fp16, measurements-public.csv): these limits leave a factor of ten.
-inline constexpr std::uint64_t kMaxJobMacs = std::uint64_t{1} << 30;
+/// per second (fp16, measurements-public.csv): these limits leave a factor of six.
+inline constexpr std::uint64_t kMaxJobMacs = std::uint64_t{1} << 31;
 inline constexpr std::uint64_t kMaxJobBytes = std::uint64_t{64} << 20;
 
 /// Where the executor cuts the tasks of a stage into jobs. Told of one task after the other.
@@ -69,9 +71,10 @@ class JobCutter {
   /// Whether this task is the first of a job.
   bool cuts(const TaskInfo& task) {
     const bool cut = first_ || pool_ || task.ends_in_ppu || macs_ + task.macs > kMaxJobMacs ||
-                     bytes_ + task.bytes > kMaxJobBytes;
+                     bytes_ + task.bytes > kMaxJobBytes || count_ == device::kMaxChainedTasks;
     if (cut) macs_ = bytes_ = 0;
     first_ = false;
+    count_ = cut ? 1 : count_ + 1;
     pool_ = task.ends_in_ppu;
     macs_ += task.macs;
     bytes_ += task.bytes;
@@ -80,6 +83,7 @@ class JobCutter {
 
  private:
   bool first_ = true, pool_ = false;  ///< the task before ends in the PPU
+  std::size_t count_ = 0;
   std::uint64_t macs_ = 0, bytes_ = 0;
 };
 
@@ -112,7 +116,8 @@ class Executor {
   void written(std::size_t core, std::uint32_t slot);
 
   /// Runs one stage on all cores and waits; outputs are then readable. `read(core)` is called for
-  /// each core once its outputs are, while others may still be at work; its time is not counted.
+  /// each core once its outputs are, from several threads at a time, while others may still be at
+  /// work; its time is not counted.
   /// The kernel reports success
   /// for a job that its timeout retired, so every task's last atom is overwritten with a mark
   /// before the run and checked after it; a result may equal a mark by chance, therefore a task
@@ -122,10 +127,17 @@ class Executor {
   void run(std::size_t stage, RunStats& stats,
            const std::function<void(std::size_t core)>& read = {});
 
+  /// The two halves of run(). Stages may be queued one behind the other if their checked tasks
+  /// write different slots.
+  void submit(std::size_t stage, RunStats& stats);
+  void wait(std::size_t stage, RunStats& stats,
+            const std::function<void(std::size_t core)>& read = {});
+
  private:
   struct StageJobs {
     std::vector<device::Job> jobs;
     std::vector<TaskInfo> tasks;
+    std::vector<std::uint32_t> looked_at;  // slots that carry marks
     std::uint64_t words = 0, macs = 0;
     std::uint32_t pools = 0;  ///< tasks that end in the PPU
   };
@@ -147,6 +159,9 @@ class Executor {
 
   std::vector<Core> cores_;
   std::size_t stages_ = 0;
+  // Device time is counted from the first submit on, without what was counted before.
+  std::size_t queued_ = 0;
+  std::chrono::nanoseconds counted_{};
 };
 
 }  // namespace npu::kernels

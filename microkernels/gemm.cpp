@@ -5,14 +5,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 
 #include "microkernels/gemm_emit.hpp"
 #include "microkernels/gemm_tiling.hpp"
+#include "microkernels/host_threads.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/reference.hpp"
 #include "microkernels/timer.hpp"
 #include "npu-sim/float_types.hpp"
-#include "npu-sim/thread_pool.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::kernels {
@@ -35,24 +36,12 @@ void check_elements(const char* what, std::size_t have, DataType type) {
 
 std::vector<std::vector<Slot>> slots(const GemmPlan& plan) {
   std::vector<std::vector<Slot>> cores;
-  for (const GemmCore& core : plan.cores) {
-    using enum Slot::Role;
-    cores.push_back({{"a", core.a_bytes, input},
-                     {"b", core.b_bytes, input},
-                     {"c", core.c_bytes, output},
-                     {"bias", core.bias_bytes, core.bias_bytes != 0 ? input : unused},
-                     {"scratch", core.scratch_bytes, core.scratch_bytes != 0 ? scratch : unused}});
-  }
+  for (const GemmCore& core : plan.cores) cores.push_back(gemm_slots(core));
   return cores;
 }
 
 // Pieces of work for the host's threads: whole atoms of every type, and enough to be worth it.
-constexpr std::uint32_t kPackChannels = 64, kPackElements = 1 << 16;
-
-sim::ThreadPool& workers() {
-  static sim::ThreadPool pool(0);
-  return pool;
-}
+constexpr std::uint32_t kPieceChannels = 64, kPieceElements = 1 << 16;
 
 GemmPlan checked_plan(std::span<device::Device* const> devices, const GemmShape& shape,
                       const GemmTypes& types, const GemmOptions& options) {
@@ -90,12 +79,13 @@ Gemm::Gemm(std::span<device::Device* const> devices, const GemmShape& shape, con
 void Gemm::upload_programs() {
   std::vector<std::vector<Stage>> stages(plan_.cores.size());
   for (std::size_t i = 0; i < plan_.cores.size(); ++i) {
-    for (std::uint32_t s = 0; s < plan_.stages; ++s) {
-      Stage& stage = stages[i].emplace_back();
-      stage.program = emit_gemm(plan_, i, s, requant_);
-      for (const GemmTask& task : plan_.cores[i].tasks)
-        if (plan_.stages == 1 || task.slice == s) stage.tasks.push_back(task_info(plan_, task));
-    }
+    const GemmCore& core = plan_.cores[i];
+    for (std::uint32_t s = 0; s < plan_.stages.size(); ++s)
+      stages[i].push_back({.program = emit_gemm(plan_, i, s, requant_),
+                           .tasks = {},
+                           .chained = plan_.choice.chained});
+    for (const GemmTask& task : core.tasks)
+      stages[i][task.stage].tasks.push_back(task_info(plan_, core, task));
   }
   executor_.set_programs(stages);
   has_programs_ = true;
@@ -111,15 +101,13 @@ void Gemm::set_weights(ConstElements b) {
   for (std::size_t i = 0; i < executor_.cores(); ++i) {
     const GemmCore& core = plan_.cores[i];
     const std::size_t kernels = align_up<std::size_t>(core.n.size, mac_format(type).kernel_group);
-    std::uint32_t slice = plan_.slices;
     std::uint64_t offset = 0;
-    for (const GemmTask& task : core.tasks) {
-      if (task.slice == slice) continue;  // one block of weights per slice
-      slice = task.slice;
-      const std::size_t bytes = packed_bytes(type, kernels * task.k_padded);
-      const std::size_t first = std::size_t{core.n.begin} * shape.k + task.k.begin;
-      pack_weights(type, {b.data() + first * b.element_bytes(), core.n.size, task.k.size, shape.k},
-                   kernels, task.k_padded, executor_.host(i, kGemmB).subspan(offset, bytes));
+    for (const Range& k : plan_.k_slices) {
+      const std::size_t channels = align_up(k.size, mac_format(type).channel_block);
+      const std::size_t bytes = packed_bytes(type, kernels * channels);
+      const std::size_t first = std::size_t{core.n.begin} * shape.k + k.begin;
+      pack_weights(type, {b.data() + first * b.element_bytes(), core.n.size, k.size, shape.k},
+                   kernels, channels, executor_.host(i, kGemmB).subspan(offset, bytes));
       offset += bytes;
     }
     executor_.written(i, kGemmB);
@@ -150,7 +138,7 @@ void Gemm::set_requant(const Requant& requant, std::span<const std::int32_t> bia
   upload_programs();
 }
 
-void Gemm::pack_a(ConstElements a, GemmStats& stats) {
+void Gemm::pack_a(ConstElements a, std::uint32_t part, GemmStats& stats) {
   const Timer timer(stats.pack);
   const std::size_t stride = plan_.shape.k;
   const DataType type = plan_.types.in;
@@ -163,67 +151,68 @@ void Gemm::pack_a(ConstElements a, GemmStats& stats) {
   const bool same = plan_.choice.split == CoreSplit::columns;
   std::vector<Piece> pieces;
   for (std::size_t i = 0; i < (same ? 1 : executor_.cores()); ++i) {
-    const std::vector<GemmTask>& tasks = plan_.cores[i].tasks;
-    for (const GemmTask& task : tasks) {
-      // Tasks of one tile of rows share it: pack with the first of them.
-      if (task.n.begin != plan_.cores[i].n.begin) continue;
-      const std::uint32_t step = align_up(kPackElements / task.m_padded + 1, kPackChannels);
-      for (const Range& k : split_by_limit({0, task.k_padded}, step, kPackChannels))
+    std::uint64_t packed = 0;  // tiles of rows lie one behind the other; later tasks share them
+    for (const GemmTask& task : plan_.cores[i].tasks) {
+      if (task.a_part != part || task.a_offset != packed) continue;
+      packed += packed_bytes(type, std::uint64_t{task.m_padded} * task.k_padded);
+      const std::uint32_t step = align_up(kPieceElements / task.m_padded + 1, kPieceChannels);
+      for (const Range& k : split_by_limit({0, task.k_padded}, step, kPieceChannels))
         pieces.push_back({i, &task, k});
     }
   }
-  const auto pack = [&](std::size_t p) {
+  host_threads().parallel_for(pieces.size(), [&](std::size_t p) {
     const auto& [core, task, k] = pieces[p];
     const std::uint64_t rows = task->m_padded;
     const std::size_t real = std::min(k.end(), task->k.size) - std::min(k.begin, task->k.size);
     const std::size_t first = task->m.begin * stride + task->k.begin + k.begin;
     pack_features(type,
-                  {real != 0 ? a.data() + first * a.element_bytes() : nullptr,
+                  {real != 0 ? a.data() + first * a.element_bytes() : a.data(),
                    real != 0 ? task->m.size : 0, real, stride},
                   rows, k.size,
-                  executor_.host(core, kGemmA)
+                  executor_.host(core, kGemmA + part)
                       .subspan(task->a_offset + packed_bytes(type, rows * k.begin),
                                packed_bytes(type, rows * k.size)));
-  };
-  workers().parallel_for(pieces.size(), pack);
-  for (std::size_t i = 0; i < executor_.cores(); ++i) {
+  });
+  host_threads().parallel_for(executor_.cores(), [&](std::size_t i) {
     if (same && i != 0) {
-      const std::span<const std::byte> from = executor_.host(0, kGemmA);
-      std::memcpy(executor_.host(i, kGemmA).data(), from.data(), from.size());
+      const std::span<const std::byte> from = executor_.host(0, kGemmA + part);
+      std::memcpy(executor_.host(i, kGemmA + part).data(), from.data(), from.size());
     }
-    executor_.written(i, kGemmA);
-  }
+    if (part < plan_.cores[i].a_bytes.size()) executor_.written(i, kGemmA + part);
+  });
 }
 
 // What a core's tasks wrote, slices added up, into a matrix of the sums' type.
-void Gemm::read_back(std::size_t core, std::uint32_t stage, std::byte* c) {
+void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) {
   const std::size_t stride = plan_.shape.n;
   const DataType type = plan_.task_output;
   const bool widened = type == DataType::i16 && plan_.types.out == DataType::i32;
   const std::size_t element = host_bytes(widened ? DataType::i32 : type);
+  const GemmCore& core = plan_.cores[core_index];
   struct Piece {  // some columns of a tile
     const GemmTask* task;
     Range n;
   };
   std::vector<Piece> pieces;
-  const std::uint32_t slice = plan_.stages == 1 ? plan_.slices - 1 : stage;
-  for (const GemmTask& task : plan_.cores[core].tasks) {
-    if (task.slice != slice) continue;
-    const std::uint32_t step = align_up(kPackElements / task.m_padded + 1, kPackChannels);
-    for (const Range& n : split_by_limit({0, task.n.size}, step, kPackChannels))
+  for (const GemmTask& task : core.tasks) {
+    if (task.stage != stage || task.to_scratch) continue;
+    const std::uint32_t step = align_up(kPieceElements / task.m_padded + 1, kPieceChannels);
+    for (const Range& n : split_by_limit({0, task.n.size}, step, kPieceChannels))
       pieces.push_back({&task, n});
   }
-  workers().parallel_for(pieces.size(), [&](std::size_t p) {
+  const bool adds = stage != 0 && plan_.stages.size() == plan_.slices &&
+                    plan_.choice.sums == SliceSums::host && plan_.slices > 1;
+  host_threads().parallel_for(pieces.size(), [&](std::size_t p) {
     const auto& [task, n] = pieces[p];
     const std::uint64_t rows = task->m_padded;
     const std::uint32_t columns = n.end() == task->n.size ? task->n_padded - n.begin : n.size;
     const std::span<const std::byte> cube =
-        executor_.host(core, kGemmC)
+        executor_.host(core_index, gemm_c_slot(core, task->c_part))
             .subspan(task->c_offset + packed_bytes(type, rows * n.begin),
                      packed_bytes(type, rows * columns));
     const MatrixView<std::byte> to{c + (task->m.begin * stride + task->n.begin + n.begin) * element,
                                    task->m.size, n.size, stride};
-    if (stage != 0) {
+    if (adds) {
       add_unpack(type, cube, rows, to);
     } else if (widened) {
       widen_unpack(cube, rows, to);
@@ -233,23 +222,38 @@ void Gemm::read_back(std::size_t core, std::uint32_t stage, std::byte* c) {
   });
 }
 
-void Gemm::run_stages(std::byte* c, GemmStats& stats) {
-  for (std::uint32_t stage = 0; stage < plan_.stages; ++stage) {
-    RunStats run;
-    std::chrono::nanoseconds read{};
-    executor_.run(stage, run, [&](std::size_t core) {
-      const Timer timer(read);
-      read_back(core, stage, c);
+void Gemm::run_stages(ConstElements a, std::byte* c, GemmStats& stats) {
+  RunStats run;
+  const auto read = [&](std::size_t stage) {
+    std::mutex mutex;
+    std::chrono::nanoseconds longest{};
+    executor_.wait(stage, run, [&](std::size_t core) {
+      std::chrono::nanoseconds time{};
+      {
+        const Timer timer(time);
+        read_back(core, static_cast<std::uint32_t>(stage), c);
+      }
+      const std::lock_guard lock(mutex);
+      longest = std::max(longest, time);
     });
-    stats.unpack += read;
-    stats.submit += run.submit;
-    stats.wait += run.wait;
-    stats.jobs += run.jobs;
-    stats.tasks += run.tasks;
-    stats.submits += run.submits;
-    stats.regcmd_words += run.regcmd_words;
-    stats.device += run.device;
+    stats.unpack += longest;
+  };
+  // Passes are queued while others run; a slice has to be read before the next one overwrites it.
+  const std::size_t window = plan_.queues() ? GemmPlan::kWindow : 1;
+  std::size_t next = 0;
+  for (std::size_t stage = 0; stage < plan_.stages.size(); ++stage) {
+    if (plan_.stages[stage].packs) pack_a(a, plan_.stages[stage].a_part, stats);
+    if (stage >= window) read(next++);
+    executor_.submit(stage, run);
   }
+  while (next < plan_.stages.size()) read(next++);
+  stats.submit += run.submit;
+  stats.wait += run.wait;
+  stats.jobs += run.jobs;
+  stats.tasks += run.tasks;
+  stats.submits += run.submits;
+  stats.regcmd_words += run.regcmd_words;
+  stats.device += run.device;
 }
 
 void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
@@ -266,24 +270,23 @@ void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
   check_elements("matrix A", a.element_bytes(), plan_.types.in);
   check_elements("matrix C", c.element_bytes(), plan_.types.out);
   GemmStats s = fresh_stats(plan_, pack_weights_);
-  pack_a(a, s);
   if (plan_.types.out == DataType::i8 && plan_.task_output == DataType::i32) {
     // K is sliced: only the host sees whole sums.
     std::vector<std::int32_t> sums(c.size());
-    run_stages(reinterpret_cast<std::byte*>(sums.data()), s);
+    run_stages(a, reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
     ref_requantise(shape, requant_, bias_, sums,
                    {reinterpret_cast<std::int8_t*>(c.data()), c.size()});
   } else if (plan_.types.out == DataType::f16 && plan_.task_output == DataType::f32) {
     std::vector<float> sums(c.size());
-    run_stages(reinterpret_cast<std::byte*>(sums.data()), s);
+    run_stages(a, reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
     for (std::size_t i = 0; i < sums.size(); ++i) {
       const std::uint16_t half = sim::float_to_fp16(sums[i]);
       std::memcpy(c.data() + i * sizeof half, &half, sizeof half);
     }
   } else {
-    run_stages(c.data(), s);
+    run_stages(a, c.data(), s);
   }
   if (stats != nullptr) *stats = s;
 }

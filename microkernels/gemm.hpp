@@ -55,8 +55,8 @@ class Gemm {
 
  private:
   void upload_programs();
-  void pack_a(ConstElements a, GemmStats& stats);
-  void run_stages(std::byte* c, GemmStats& stats);
+  void pack_a(ConstElements a, std::uint32_t part, GemmStats& stats);
+  void run_stages(ConstElements a, std::byte* c, GemmStats& stats);
   void read_back(std::size_t core, std::uint32_t stage, std::byte* c);
 
   GemmPlan plan_;

@@ -59,10 +59,11 @@ std::string_view to_string(SliceSums sums) { return sums == SliceSums::host ? "h
 
 std::string to_string(const GemmChoice& c) {
   return fmt::format(
-      "{} core(s) by {}, tasks of {} rows x {} columns x k {}, {} stay{}, "
+      "{} core(s) by {}, {} x {} pass(es), tasks of {} rows x {} columns x k {}, {} stay{}, "
       "slices added by the {}{}",
-      c.cores, to_string(c.split), c.rows, c.columns, c.k, to_string(c.order),
-      c.reuse ? " in CBUF" : "", to_string(c.sums), c.chained ? ", chained" : "");
+      c.cores, to_string(c.split), c.row_passes, c.column_passes, c.rows, c.columns, c.k,
+      to_string(c.order), c.reuse ? " in CBUF" : "", to_string(c.sums),
+      c.chained ? ", chained" : "");
 }
 
 std::string to_json(const GemmChoice& c) {
@@ -71,6 +72,8 @@ std::string to_json(const GemmChoice& c) {
                                 {"rows", c.rows},
                                 {"columns", c.columns},
                                 {"k", c.k},
+                                {"row_passes", c.row_passes},
+                                {"column_passes", c.column_passes},
                                 {"order", to_string(c.order)},
                                 {"reuse", c.reuse},
                                 {"sums", to_string(c.sums)},
@@ -81,12 +84,11 @@ std::string to_json(const GemmChoice& c) {
 GemmChoice parse_gemm_choice(std::string_view text) {
   try {
     const nlohmann::json json = nlohmann::json::parse(text);
-    constexpr std::size_t kFields = 9;
+    constexpr std::size_t kFields = 11;
     if (!json.is_object() || json.size() != kFields)
-      throw Error(
-          ErrorCode::bad_file,
-          "a GEMM's plan is an object of cores, split, rows, columns, k, order, reuse, sums "
-          "and chained");
+      throw Error(ErrorCode::bad_file,
+                  "a GEMM's plan is an object of cores, split, rows, columns, k, row_passes, "
+                  "column_passes, order, reuse, sums and chained");
     const auto number = [&](const char* key) {
       const nlohmann::json& value = json.at(key);
       if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 0xFFFFFFFF)
@@ -100,6 +102,8 @@ GemmChoice parse_gemm_choice(std::string_view text) {
             .columns = number("columns"),
             .k = number("k"),
             .order = parse_name(json, "order", std::array{TaskOrder::features, TaskOrder::weights}),
+            .row_passes = number("row_passes"),
+            .column_passes = number("column_passes"),
             .reuse = json.at("reuse").get<bool>(),
             .sums = parse_name(json, "sums", std::array{SliceSums::host, SliceSums::chip}),
             .chained = json.at("chained").get<bool>()};
@@ -110,7 +114,7 @@ GemmChoice parse_gemm_choice(std::string_view text) {
 
 std::vector<GemmChoice> gemm_choices(const GemmShape& shape, const GemmTypes& types, unsigned cores,
                                      const GemmOptions& o) {
-  constexpr u32 kSlicings = 16, kRowSizes = 4, kColumnSizes = 4;
+  constexpr u32 kSlicings = 16, kRowSizes = 4, kColumnSizes = 3, kPassSizes = 4;
   check_gemm(shape, types, cores);
   if (o.choice) {
     check_choice(shape, types, cores, *o.choice);
@@ -128,9 +132,7 @@ std::vector<GemmChoice> gemm_choices(const GemmShape& shape, const GemmTypes& ty
     return limit ? std::min(size, std::max(*limit / step * step, step)) : size;
   };
   std::vector<GemmChoice> choices;
-  const auto add = [&](GemmChoice choice) {
-    if (std::ranges::find(choices, choice) == choices.end()) choices.push_back(choice);
-  };
+  const auto add = [&](GemmChoice choice) { choices.push_back(choice); };
   const bool chip = o.on_chip_sums && types == GemmTypes{DataType::f16, DataType::f16};
   for (const SliceSums sums : {SliceSums::host, SliceSums::chip}) {
     if (sums == SliceSums::chip && !chip) continue;
@@ -151,23 +153,44 @@ std::vector<GemmChoice> gemm_choices(const GemmShape& shape, const GemmTypes& ty
                           .sums = sums,
                           .chained = o.chained && types.in != DataType::i4};
         const u32 padded = pad_rows(rows, rules).padded;
-        const u32 most =
-            at_most(o.most_columns, max_columns(rules, padded, k), format.kernel_group);
-        for (const u32 columns : sizes(n, most, format.kernel_group, kColumnSizes)) {
-          choice.columns = columns;
-          choice.order = TaskOrder::features;
-          choice.reuse = o.reuse && columns < n && reuse_is_proven(types.in, choice.order);
-          add(choice);
+        const u32 m_tiles = ceil_div(ceil_div(m, rules.row_step), rows / rules.row_step);
+        // Where the chip adds slices each tile of rows is a pass, and as many columns as one job
+        // takes. Else the host may want its work in parts.
+        std::vector<std::pair<u32, u32>> passes;
+        if (rules.adds) {
+          const u32 most = job_columns(rules, padded, align_up(shape.k, format.channel_block));
+          for (const u32 columns :
+               sizes(n, std::max(most, format.kernel_group), format.kernel_group, kPassSizes))
+            passes.emplace_back(m_tiles, ceil_div(n, columns));
+        } else if (sliced) {
+          passes.emplace_back(1, 1);
+        } else {
+          for (u32 i = 1; i <= std::min(m_tiles, kPassSizes); ++i) passes.emplace_back(i, 1);
+          if (n >= 2 * format.kernel_group) passes.emplace_back(1, 2);
         }
-        const u32 resident = std::min(most, resident_columns(rules, padded, k));
-        if (!o.reuse || rows >= m || resident == 0 ||
-            !reuse_is_proven(types.in, TaskOrder::weights))
-          continue;
-        choice.order = TaskOrder::weights;
-        choice.reuse = true;
-        for (const u32 columns : sizes(n, resident, format.kernel_group, 2)) {
-          choice.columns = columns;
-          add(choice);
+        for (const auto& [row_passes, column_passes] : passes) {
+          choice.row_passes = row_passes;
+          choice.column_passes = column_passes;
+          const u32 pass_n =
+              ceil_div(ceil_div(n, format.kernel_group), column_passes) * format.kernel_group;
+          const u32 most =
+              at_most(o.most_columns, max_columns(rules, padded, k), format.kernel_group);
+          for (const u32 columns : sizes(pass_n, most, format.kernel_group, kColumnSizes)) {
+            choice.columns = columns;
+            choice.order = TaskOrder::features;
+            choice.reuse = o.reuse && columns < pass_n && reuse_is_proven(types.in, choice.order);
+            add(choice);
+          }
+          const u32 resident = std::min(most, resident_columns(rules, padded, k));
+          if (!o.reuse || m_tiles <= row_passes || resident == 0 ||
+              !reuse_is_proven(types.in, TaskOrder::weights))
+            continue;
+          choice.order = TaskOrder::weights;
+          choice.reuse = true;
+          for (const u32 columns : sizes(pass_n, resident, format.kernel_group, 2)) {
+            choice.columns = columns;
+            add(choice);
+          }
         }
       }
     }

@@ -58,6 +58,9 @@ struct GemmChoice {
   std::uint32_t columns = 0;  ///< a multiple of the weight group
   std::uint32_t k = 0;        ///< a multiple of the weight block's channels
   TaskOrder order = TaskOrder::features;
+  /// The blocks of C, one after the other on each core: while the chip computes one, the host packs
+  /// the features of the next and reads the one before. 1 where the host adds slices.
+  std::uint32_t row_passes = 1, column_passes = 1;
   bool reuse = false;  ///< the operand that `order` keeps stays in CBUF within a job
   SliceSums sums = SliceSums::host;
   bool chained = false;  ///< all tasks of a job in one start (device::DeviceInfo::chains)

@@ -35,7 +35,8 @@ std::uint32_t size_e(DataType out) {
   }
 }
 
-MacTask mac_task(const GemmTask& t, const GemmTypes& types, const Requant& requant) {
+MacTask mac_task(const GemmCore& core, const GemmTask& t, const GemmTypes& types,
+                 const Requant& requant) {
   const bool converted = types.out == DataType::i8;
   const auto in_bytes = [&](std::uint64_t elements) {
     return static_cast<std::uint32_t>(elements * bits(types.in) / 8);
@@ -52,7 +53,7 @@ MacTask mac_task(const GemmTask& t, const GemmTypes& types, const Requant& requa
               .entries = ceil_div(in_bytes(std::uint64_t{t.width} * t.k_padded), 64u),
               // Mesa's 50 + stride + 1 for the convolution.
               .grains = converted ? 52 : t.height + 1,
-              .features = {kGemmA, t.a_offset},
+              .features = {kGemmA + t.a_part, t.a_offset},
               .kernels = t.n_padded,
               .kernel_bytes = in_bytes(t.k_padded),
               .weight_bytes = in_bytes(std::uint64_t{t.n_padded} * t.k_padded),
@@ -70,14 +71,16 @@ MacTask mac_task(const GemmTask& t, const GemmTypes& types, const Requant& requa
                          .original_channels = t.n_padded,
                          .surface = t.m_padded,
                          .surface_add = t.m_padded * (size_e(types.out) + 1),
-                         .output = {t.to_scratch ? kGemmScratch : kGemmC, t.c_offset}},
+                         .output = {t.to_scratch ? std::uint32_t{kGemmScratch}
+                                                 : gemm_c_slot(core, t.c_part),
+                                    t.c_offset}},
               .dpu = {}};
   if (converted) {
     add_bias(mac.dpu, {kGemmBias, t.bias_offset});
     requantise_output(mac.dpu, requant);
   }
   if (types.out == DataType::f16) narrow_to_f16(mac.dpu);
-  if (t.adds) add_f16(mac.dpu, {t.to_scratch ? kGemmC : kGemmScratch, t.c_offset}, t.m_padded);
+  if (t.adds) add_f16(mac.dpu, {kGemmScratch, t.sums_offset}, t.m_padded);
   return mac;
 }
 
@@ -85,20 +88,22 @@ MacTask mac_task(const GemmTask& t, const GemmTypes& types, const Requant& requa
 
 Program emit_gemm(const GemmPlan& plan, std::size_t core_index, std::uint32_t stage,
                   const Requant& requant) {
-  if (core_index >= plan.cores.size() || stage >= plan.stages) {
+  if (core_index >= plan.cores.size() || stage >= plan.stages.size()) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("core {} stage {} is not in a plan of {} core(s) and {} stage(s)",
-                            core_index, stage, plan.cores.size(), plan.stages));
+                            core_index, stage, plan.cores.size(), plan.stages.size()));
   }
   if (requant.shift > 63) {
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
   }
-  Program program{.slots = {"a", "b", "c", "bias", "scratch"}};
-  for (const GemmTask& task : plan.cores[core_index].tasks) {
-    if (plan.stages > 1 && task.slice != stage) continue;
-    emit(program, mac_task(task, {plan.types.in, plan.task_output}, requant));
+  const GemmCore& core = plan.cores[core_index];
+  Program program;
+  for (const Slot& slot : gemm_slots(core)) program.slots.push_back(slot.name);
+  for (const GemmTask& task : core.tasks) {
+    if (task.stage != stage) continue;
+    emit(program, mac_task(core, task, {plan.types.in, plan.task_output}, requant));
   }
   return program;
 }

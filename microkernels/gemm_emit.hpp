@@ -11,7 +11,7 @@
 
 namespace npu::kernels {
 
-/// The tasks of one core and one stage (a slice of K; all of them if the chip adds them), in the
+/// The tasks of one core and one stage, in the
 /// plan's order. Every task writes every register of CNA, CORE, DPU and DPU_RDMA that a convolution
 /// can depend on, because registers keep the values of earlier tasks [compute.md 2.6]. `requant` is
 /// used if the tasks write int8. Throws invalid_argument for a core, stage or requantisation out of

@@ -34,43 +34,61 @@ std::vector<Range> split_range(Range whole, std::uint32_t parts, std::uint32_t s
 
 /// One task: a tile of C over a slice of K. Offsets are bytes into the core's buffers.
 struct GemmTask {
-  std::uint32_t slice = 0;  ///< index of the K slice
-  Range m, n, k;            ///< real sizes
+  std::uint32_t stage = 0, slice = 0;
+  Range m, n, k;  ///< real sizes
   std::uint32_t m_padded = 0, n_padded = 0, k_padded = 0;
   std::uint32_t width = 0, height = 0;  ///< the rows as the convolution's cube: width * height
   std::uint32_t data_banks = 0, weight_banks = 0;
   bool starts_job = false;  ///< the executor cuts jobs here; nothing in CBUF outlives a job
   bool data_reuse = false, weight_reuse = false;
-  bool adds = false;        ///< to what the slice before wrote, in fp16
-  bool to_scratch = false;  ///< writes the scratch buffer, and reads C if it adds; else vice versa
+  bool adds = false;                     ///< to what the slice before left in scratch, in fp16
+  bool to_scratch = false;               ///< writes there, not to C
+  std::uint32_t a_part = 0, c_part = 0;  ///< which of the buffers of A and C
+  std::uint64_t sums_offset = 0;         ///< what it adds to, in scratch
   std::uint64_t a_offset = 0, b_offset = 0, bias_offset = 0, c_offset = 0;
 
   std::uint64_t macs() const { return std::uint64_t{m_padded} * n_padded * k_padded; }
   friend bool operator==(const GemmTask&, const GemmTask&) = default;
 };
 
-/// What one core does. Tasks are ordered by slice; the tiles of each slice are the same and use
-/// the same place in C. If the host adds the slices, one has to be read back before the next one
-/// is started; if the chip does, they take turns between C and scratch, and the last one is in C.
+/// What one core does. Tasks are ordered by stage, then by slice. If the host adds the slices, all
+/// use the same place in C, and each is a stage that has to be read back before the next one is
+/// started. If the chip does, a job holds all slices of its part of C; they take turns between the
+/// halves of scratch and only the last one writes C, so whatever fails, C is not written.
 struct GemmCore {
   Range m, n;
-  std::uint64_t a_bytes = 0, b_bytes = 0, bias_bytes = 0, c_bytes = 0, scratch_bytes = 0;
+  std::uint64_t b_bytes = 0, bias_bytes = 0, scratch_bytes = 0;
+  std::vector<std::uint64_t> a_bytes, c_bytes;  ///< of every buffer; 0: there is none
   std::vector<GemmTask> tasks;
   friend bool operator==(const GemmCore&, const GemmCore&) = default;
 };
 
+/// What the host does before and after a part of the tasks. Stages that write different buffers of
+/// C may be queued one behind the other.
+struct GemmStage {
+  bool packs = false;  ///< A's buffer a_part has to be packed before
+  std::uint32_t a_part = 0, c_part = 0;
+  friend bool operator==(const GemmStage&, const GemmStage&) = default;
+};
+
 struct GemmPlan {
+  /// Stages whose results may wait to be read: as many buffers of C.
+  static constexpr std::uint32_t kWindow = 4;
+
   GemmShape shape;
   GemmTypes types;
   GemmChoice choice;
   DataType task_output = DataType::i32;  ///< what the tasks write: whole sums if K is sliced
   std::uint32_t slices = 1;              ///< of K
-  std::uint32_t stages = 1;  ///< times that the host looks: once per slice that it adds itself
+  std::vector<Range> k_slices;
+  std::vector<GemmStage> stages;  ///< a pass each, or a slice that the host adds
   /// Moved by the NPU: what a task finds in CBUF is not counted, what it adds to is, as output.
   std::uint64_t feature_bytes = 0, weight_bytes = 0, output_bytes = 0;
   double seconds = 0;           ///< modelled: time.seconds
   GemmTime time;                ///< what that is made of
   std::vector<GemmCore> cores;  ///< at most as many as asked for, with disjoint parts of C
+  /// Whether the stages are passes, which may be queued.
+  bool queues() const { return stages.size() != slices || choice.sums == SliceSums::chip; }
   friend bool operator==(const GemmPlan&, const GemmPlan&) = default;
 };
 
@@ -95,9 +113,12 @@ inline GemmPlan plan_gemm(const GemmShape& shape, GemmOutput output, unsigned co
   return plan_gemm(shape, GemmTypes{DataType::i8, output}, cores);
 }
 
-/// Slots of a GEMM program: features, weights, output, bias, and room for sums that the chip adds.
-enum GemmSlot : std::uint32_t { kGemmA, kGemmB, kGemmC, kGemmBias, kGemmScratch, kGemmSlots };
-TaskInfo task_info(const GemmPlan& plan, const GemmTask& task);
+/// Slots of a GEMM program: weights, bias, room for sums that the chip adds, then the buffers of
+/// features, then those of the output.
+enum GemmSlot : std::uint32_t { kGemmB, kGemmBias, kGemmScratch, kGemmA };
+std::uint32_t gemm_c_slot(const GemmCore& core, std::uint32_t part = 0);
+std::vector<Slot> gemm_slots(const GemmCore& core);
+TaskInfo task_info(const GemmPlan& plan, const GemmCore& core, const GemmTask& task);
 
 /// Several lines for people: sizes, slices, bytes, one line per task.
 std::string to_string(const GemmPlan& plan);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "microkernels/executor.hpp"
 #include "microkernels/layout.hpp"
 #include "npu-device/device.hpp"
 #include "regdb/error.hpp"
@@ -100,6 +101,12 @@ u32 max_columns(const TaskRules& rules, u32 rows, u32 k) {
       std::clamp<u64>(columns, group, std::max(rules.most_columns / group * group, group)));
 }
 
+u32 first_columns(const TaskRules& rules, u32 rows, u32 k) {
+  TaskRules wide = rules;
+  wide.most_columns = kMaxColumns;
+  return max_columns(wide, pad_rows(rows, rules).padded, k);
+}
+
 u32 resident_columns(const TaskRules& rules, u32 rows, u32 k) {
   const u32 data = feature_banks(rules, rows, k);
   if (data >= kCbufBanks) return 0;
@@ -113,6 +120,11 @@ u32 longest_k(const TaskRules& rules) {
   u32 k = rules.types.in == DataType::i4 ? kMaxGemmKInt16 : kCbufBanks * kCbufBankBytes;
   while (max_rows(rules, k) == 0) k -= rules.format.channel_block;
   return k;
+}
+
+u32 job_columns(const TaskRules& rules, u32 rows, u32 k) {
+  const u32 group = rules.format.kernel_group;
+  return static_cast<u32>(std::min<u64>(kMaxJobMacs / (u64{rows} * k), 1u << 20) / group * group);
 }
 
 bool reuse_is_proven(DataType in, TaskOrder order) {
@@ -223,6 +235,24 @@ void check_choice(const GemmShape& shape, const GemmTypes& types, unsigned cores
   if (c.columns > columns)
     refuse(fmt::format("{} columns, with {} rows and k {} at most {}", c.columns, c.rows, c.k,
                        columns));
+  if (c.row_passes == 0 || c.column_passes == 0) refuse("C is computed in at least one pass");
+  if (sliced && !rules.adds && (c.row_passes != 1 || c.column_passes != 1))
+    refuse("slices that the host adds are computed in one pass");
+  if (rules.adds) {
+    u32 m = 0, n = 0;
+    for (const CorePart& part : divide(shape, c.cores, c.split, format.kernel_group)) {
+      m = std::max(m, part.m.size);
+      n = std::max(n, part.n.size);
+    }
+    const u32 tall = ceil_div(ceil_div(m, rules.row_step), c.row_passes) * rules.row_step;
+    const u32 wide =
+        ceil_div(ceil_div(n, format.kernel_group), c.column_passes) * format.kernel_group;
+    const u64 macs =
+        u64{pad_rows(tall, rules).padded} * wide * align_up(shape.k, format.channel_block);
+    if (macs > kMaxJobMacs)
+      refuse(fmt::format("a pass of {} rows and {} columns has {} products, a job at most {}", tall,
+                         wide, macs, kMaxJobMacs));
+  }
   if (c.reuse && !reuse_is_proven(types.in, c.order))
     refuse(fmt::format("no board has shown that {} of {} may stay in CBUF", to_string(c.order),
                        to_string(types.in)));

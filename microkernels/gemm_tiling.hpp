@@ -42,10 +42,14 @@ std::uint32_t feature_banks(const TaskRules& rules, std::uint32_t rows, std::uin
 std::uint32_t max_rows(const TaskRules& rules, std::uint32_t k);
 /// Most columns of a task of this many rows.
 std::uint32_t max_columns(const TaskRules& rules, std::uint32_t rows, std::uint32_t k);
+/// Most columns of a task that adds to nothing, where others do.
+std::uint32_t first_columns(const TaskRules& rules, std::uint32_t rows, std::uint32_t k);
 /// Most columns whose weights stay in CBUF beside the features, 0 if not one group does.
 std::uint32_t resident_columns(const TaskRules& rules, std::uint32_t rows, std::uint32_t k);
 /// The longest K of a task.
 std::uint32_t longest_k(const TaskRules& rules);
+/// Most columns of a job that does all of K for a tile of rows, 0 if it cannot do a group.
+std::uint32_t job_columns(const TaskRules& rules, std::uint32_t rows, std::uint32_t k);
 /// Whether boards have shown that this operand may stay in CBUF: features in fp16 [notes
 /// cbuf-reuse, HW], weights in fp16 [the same] and int8 [mesa rkt_task.c].
 bool reuse_is_proven(DataType in, TaskOrder order);

@@ -2,6 +2,7 @@
 #include "microkernels/gemm_time.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "microkernels/executor.hpp"
@@ -52,16 +53,19 @@ const sim::Calibration& calibration(const GemmOptions& o) {
   return o.calibration != nullptr ? *o.calibration : sim::default_calibration().values;
 }
 
-// A core's part as the host sees it.
-struct Part {
-  double elements_a, elements_c;  // packed and read back
-  double a_bytes, out_bytes;      // buffers; out: C and scratch
-  std::vector<double> stages;     // seconds from submit to the end of waiting
+// A stage as the host sees it.
+struct HostStage {
+  double packed = 0;            // elements of A made ready before, once
+  double a_bytes = 0;           // of a core's copy of them
+  double out_bytes = 0;         // of a core's buffer of C
+  double read = 0;              // elements of C read afterwards, all cores
+  std::vector<double> seconds;  // from submit to the end of waiting, of each core
 };
 
-// What Gemm::run() does, step by step, on one thread that packs and reads with the help of others.
-void schedule(const std::vector<Part>& parts, CoreSplit split, double last_read_ns, double read_ns,
-              const sim::Calibration& c, GemmTime& t) {
+// What Gemm::run() does, step by step. Cores have threads of their own; packing and reading back
+// use all of them.
+void schedule(const std::vector<HostStage>& stages, std::size_t window, bool copies, double read_ns,
+              double last_read_ns, const sim::Calibration& c, GemmTime& t) {
   const double threads = std::max(c.host_parallelism, 1.0);
   const double sync = c.host_sync_alone_bytes_per_second;
   double now = 0;
@@ -69,29 +73,31 @@ void schedule(const std::vector<Part>& parts, CoreSplit split, double last_read_
     now += seconds;
     account += seconds;
   };
-  const std::size_t stages = parts[0].stages.size();
-  std::vector<double> done(parts.size());
-  for (std::size_t stage = 0; stage < stages; ++stage) {
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      const Part& part = parts[i];
-      if (stage == 0) {
-        // Only the first core's copy is made from the matrix if all need the same one.
-        if (i == 0 || split == CoreSplit::rows)
-          spend(part.elements_a * c.host_pack_ns * 1e-9 / threads, t.pack);
-        else
-          spend(2 * part.a_bytes / c.cpu_bytes_per_second, t.copy);  // read and written
-        spend(part.a_bytes / sync, t.sync);
-      }
-      spend(part.out_bytes / sync, t.sync);
-      done[i] = now + part.stages[stage];
-    }
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      now = std::max(now, done[i]);
-      spend(parts[i].out_bytes / sync, t.sync);
-      const double ns = stage + 1 == stages ? last_read_ns : read_ns;
-      spend(parts[i].elements_c * ns * 1e-9 / threads, t.read);
+  std::vector<double> free(stages[0].seconds.size()), done(stages.size());
+  std::size_t next = 0;
+  const auto read = [&] {
+    const HostStage& stage = stages[next];
+    now = std::max(now, done[next++]);
+    spend(stage.out_bytes / sync, t.sync);
+    const double ns = next == stages.size() || window > 1 ? last_read_ns : read_ns;
+    spend(stage.read * ns * 1e-9 / threads, t.read);
+  };
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const HostStage& stage = stages[s];
+    spend(stage.packed * c.host_pack_ns * 1e-9 / threads, t.pack);
+    // Each further copy is read and written.
+    if (copies)
+      spend(2 * stage.a_bytes * static_cast<double>(free.size() - 1) / c.cpu_bytes_per_second,
+            t.copy);
+    spend(stage.a_bytes / sync, t.sync);
+    if (s >= window) read();
+    spend(stage.out_bytes / sync, t.sync);
+    for (std::size_t i = 0; i < free.size(); ++i) {
+      free[i] = std::max(free[i], now) + stage.seconds[i];
+      done[s] = std::max(done[s], free[i]);
     }
   }
+  while (next < stages.size()) read();
   t.seconds = now;
 }
 
@@ -113,22 +119,21 @@ GemmTime modelled_time(const GemmPlan& plan, const GemmOptions& options) {
   dispatch.chained = plan.choice.chained;
   const GemmTypes task_types{plan.types.in, plan.task_output};
   GemmTime t;
-  std::vector<Part> parts;
-  for (const GemmCore& core : plan.cores) {
-    Part part{.elements_a = static_cast<double>(u64{core.m.size} * plan.shape.k),
-              .elements_c = static_cast<double>(u64{core.m.size} * core.n.size),
-              .a_bytes = static_cast<double>(core.a_bytes),
-              .out_bytes = static_cast<double>(core.c_bytes + core.scratch_bytes),
-              .stages = std::vector<double>(plan.stages)};
+  std::vector<HostStage> stages(plan.stages.size());
+  for (HostStage& stage : stages) stage.seconds.resize(plan.cores.size());
+  for (std::size_t i = 0; i < plan.cores.size(); ++i) {
+    const GemmCore& core = plan.cores[i];
     double dispatched = 0, device = 0, mac = 0;
     std::vector<sim::TaskWork> job;
-    for (std::size_t i = 0; i < core.tasks.size(); ++i) {
-      const GemmTask& task = core.tasks[i];
+    for (std::size_t n = 0; n < core.tasks.size(); ++n) {
+      const GemmTask& task = core.tasks[n];
+      HostStage& stage = stages[task.stage];
+      if (!task.to_scratch) stage.read += static_cast<double>(u64{task.m.size} * task.n.size);
       job.push_back(work(task_types, {task.m_padded, task.n_padded, task.k_padded, task.data_reuse,
                                       task.weight_reuse, task.adds}));
-      if (i + 1 != core.tasks.size() && !core.tasks[i + 1].starts_job) continue;
+      if (n + 1 != core.tasks.size() && !core.tasks[n + 1].starts_job) continue;
       const sim::JobTime time = sim::estimate_job(job, dispatch, c, operating);
-      part.stages[plan.stages == 1 ? 0 : task.slice] += time.total;
+      stage.seconds[i] += time.total;
       dispatched += time.dispatch();
       device += time.device;
       mac += time.mac;
@@ -143,11 +148,24 @@ GemmTime modelled_time(const GemmPlan& plan, const GemmOptions& options) {
       t.device = device;
       t.mac = mac;
     }
-    parts.push_back(std::move(part));
+  }
+  const auto largest = [&](std::vector<u64> GemmCore::*bytes, u32 part) {
+    u64 most = 0;
+    for (const GemmCore& core : plan.cores)
+      if (part < (core.*bytes).size()) most = std::max(most, (core.*bytes)[part]);
+    return static_cast<double>(most);
+  };
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const GemmStage& stage = plan.stages[s];
+    stages[s].out_bytes = largest(&GemmCore::c_bytes, stage.c_part);
+    if (!stage.packs) continue;
+    stages[s].a_bytes = largest(&GemmCore::a_bytes, stage.a_part);
+    stages[s].packed = stages[s].a_bytes * 8 / bits(plan.types.in) *
+                       (plan.choice.split == CoreSplit::rows ? plan.cores.size() : 1);
   }
   t.regcmd_words = u64{t.tasks} * kRegcmdWords;
-  schedule(parts, plan.choice.split, last_read_ns(plan.types, plan.task_output, c),
-           c.host_read_fast_ns, c, t);
+  schedule(stages, plan.queues() ? GemmPlan::kWindow : 1, plan.choice.split == CoreSplit::columns,
+           c.host_read_fast_ns, last_read_ns(plan.types, plan.task_output, c), c, t);
   return t;
 }
 
@@ -165,41 +183,33 @@ double rough_time(const GemmShape& shape, const GemmTypes& types, const GemmChoi
     n = std::max(n, core.n.size);
   }
   const auto tiles = [](u32 whole, u32 limit, u32 step) {
-    return ceil_div(ceil_div(whole, step), limit / step);
+    return ceil_div(ceil_div(whole, step), std::max(limit / step, 1u));
   };
-  const u32 mt = tiles(m, choice.rows, rules.row_step);
-  const u32 nt = tiles(n, choice.columns, format.kernel_group);
-  const u32 slices = tiles(shape.k, choice.k, format.channel_block);
   const auto largest = [](u32 whole, u32 parts, u32 step) {
     return ceil_div(ceil_div(whole, step), parts) * step;
   };
-  Tile tile{pad_rows(largest(m, mt, rules.row_step), rules).padded,
-            largest(n, nt, format.kernel_group),
-            largest(shape.k, slices, format.channel_block),
-            false,
-            false,
-            false};
+  const u32 passes = choice.row_passes * choice.column_passes;
+  const u32 pass_m = largest(m, choice.row_passes, rules.row_step);
+  const u32 pass_n = largest(n, choice.column_passes, format.kernel_group);
+  const u32 mt = tiles(pass_m, choice.rows, rules.row_step);
+  const u32 slices = tiles(shape.k, choice.k, format.channel_block);
+  const u32 tile_m = pad_rows(largest(pass_m, mt, rules.row_step), rules).padded;
+  const u32 tile_k = largest(shape.k, slices, format.channel_block);
   const sim::Operating operating{.npu_hz = options.npu_hz,
                                  .active_cores = static_cast<unsigned>(cores.size())};
   sim::Dispatch dispatch = options.dispatch;
   dispatch.chained = choice.chained;
 
-  // Tasks of one slice: some load both operands, the others find one in CBUF.
-  const u64 tasks = u64{mt} * nt;
-  const u64 macs = u64{tile.m} * tile.n * tile.k, bytes = work(rules.types, tile).output_bytes;
-  const u64 per_job =
-      std::max<u64>(1, std::min(kMaxJobMacs / macs, kMaxJobBytes / std::max<u64>(bytes, 1)));
-  const bool on_chip = rules.adds;
-  const u64 jobs = on_chip ? ceil_div(tasks * slices, per_job) : ceil_div(tasks, per_job) * slices;
-  u64 loads = choice.order == TaskOrder::features ? mt : nt;
-  if (!choice.reuse) loads = tasks;
-  loads = std::min(tasks, loads + jobs / slices);
-  double seconds = 0;
+  // The tasks of one pass: of each slice, some load both operands, the others find one in CBUF.
+  const bool chip = rules.adds;
+  double seconds = 0, jobs = 0;
   for (const bool adds : {false, true}) {
-    const u32 count = !on_chip ? (adds ? 0 : slices) : (adds ? slices - 1 : 1);
+    const u32 count = !chip ? (adds ? 0 : slices) : (adds ? slices - 1 : 1);
     if (count == 0) continue;
-    Tile first = tile, next = tile;
-    first.adds = next.adds = adds;
+    const u32 widest = chip && !adds ? first_columns(rules, choice.rows, choice.k) : choice.columns;
+    const u32 nt = tiles(pass_n, widest, format.kernel_group);
+    const Tile first{tile_m, largest(pass_n, nt, format.kernel_group), tile_k, false, false, adds};
+    Tile next = first;
     next.data_reuse = choice.reuse && choice.order == TaskOrder::features;
     next.weight_reuse = choice.reuse && choice.order == TaskOrder::weights;
     const sim::TaskWork a = work(rules.types, first), b = work(rules.types, next);
@@ -207,21 +217,36 @@ double rough_time(const GemmShape& shape, const GemmTypes& types, const GemmChoi
     const double one = sim::estimate_job({two, 1}, dispatch, c, operating).total;
     const double again = sim::estimate_job(two, dispatch, c, operating).total - one;
     const double reused = sim::estimate_job(other, dispatch, c, operating).total - one;
-    seconds +=
-        count * (static_cast<double>(loads) * again + static_cast<double>(tasks - loads) * reused);
-    if (!adds) seconds += static_cast<double>(jobs) * (one - again);
+    const u64 tasks = u64{mt} * nt;
+    const u64 macs = u64{first.m} * first.n * first.k;
+    const double cut = chip ? (adds ? 0 : 1)
+                            : std::ceil(static_cast<double>(tasks) /
+                                        static_cast<double>(std::max<u64>(kMaxJobMacs / macs, 1)));
+    double loads = static_cast<double>(choice.order == TaskOrder::features ? mt : nt) + cut;
+    loads = choice.reuse ? std::min<double>(loads, static_cast<double>(tasks))
+                         : static_cast<double>(tasks);
+    seconds += count * (loads * again + (static_cast<double>(tasks) - loads) * reused +
+                        cut * (one - again));
+    jobs += count * cut;
   }
-  const u32 stages = on_chip ? 1 : slices;
-  const u64 c_bytes = type_bytes(rules.types.out, u64{mt} * tile.m * nt * tile.n);
-  Part part{
-      .elements_a = static_cast<double>(u64{m} * shape.k),
-      .elements_c = static_cast<double>(u64{m} * n),
-      .a_bytes = static_cast<double>(type_bytes(types.in, u64{mt} * tile.m * slices * tile.k)),
-      .out_bytes = static_cast<double>(c_bytes) * (on_chip ? 2 : 1),
-      .stages = std::vector<double>(stages, seconds / stages)};
+  const bool host_sums = slices > 1 && !chip;
+  const u32 stages = host_sums ? slices : passes;
+  const double copies = choice.split == CoreSplit::rows ? static_cast<double>(cores.size()) : 1;
+  std::vector<HostStage> host(stages);
+  for (u32 s = 0; s < stages; ++s) {
+    HostStage& stage = host[s];
+    stage.seconds.assign(cores.size(), host_sums ? seconds / slices : seconds);
+    stage.out_bytes = static_cast<double>(type_bytes(rules.types.out, u64{mt} * tile_m * pass_n));
+    stage.read = static_cast<double>(u64{std::min(pass_m, m)} * std::min(pass_n, n)) *
+                 static_cast<double>(cores.size());
+    if (host_sums ? s != 0 : s % choice.column_passes != 0) continue;
+    const u64 elements = u64{mt} * tile_m * slices * tile_k;
+    stage.a_bytes = static_cast<double>(type_bytes(types.in, elements));
+    stage.packed = static_cast<double>(elements) * copies;
+  }
   GemmTime t;
-  schedule(std::vector<Part>(cores.size(), part), choice.split,
-           last_read_ns(types, rules.types.out, c), c.host_read_fast_ns, c, t);
+  schedule(host, host_sums ? 1 : GemmPlan::kWindow, choice.split == CoreSplit::columns,
+           c.host_read_fast_ns, last_read_ns(types, rules.types.out, c), c, t);
   return t.seconds;
 }
 

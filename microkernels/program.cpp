@@ -10,8 +10,18 @@
 #include "regdb/decoder.hpp"
 #include "regdb/error.hpp"
 #include "regdb/regcmd.hpp"
+#include "regdb/registers.hpp"
 
 namespace npu::kernels {
+
+namespace {
+
+template <class R>
+std::uint64_t word(const R& reg) {
+  return regdb::Regcmd{static_cast<std::uint16_t>(R::target), reg.encode(), R::offset}.pack();
+}
+
+}  // namespace
 
 BoundProgram bind(const Program& program, std::span<const std::uint32_t> iova) {
   constexpr std::size_t kAlign = kProgramAlignment / sizeof(std::uint64_t);
@@ -51,6 +61,34 @@ BoundProgram bind(const Program& program, std::span<const std::uint32_t> iova) {
     word = command.pack();
   }
   return bound;
+}
+
+void link_tasks(BoundProgram& program, std::size_t first, std::size_t count, std::uint32_t base) {
+  namespace pc = regdb::pc;
+  if (first + count > program.tasks.size() || count > program.tasks.size())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("tasks {} to {} are not in a program of {}", first, first + count,
+                            program.tasks.size()));
+  constexpr std::size_t kTrailer = 4;
+  for (std::size_t i = 0; i < count; ++i) {
+    const BoundProgram::Task& task = program.tasks[first + i];
+    if (task.count < kTrailer)
+      throw Error(ErrorCode::invalid_argument, fmt::format("task {} has no trailer", first + i));
+    std::uint64_t* trailer =
+        &program.words[task.offset / sizeof(std::uint64_t) + task.count - kTrailer];
+    if (i + 1 == count) {
+      trailer[0] = 0;
+      trailer[1] = word(pc::REGISTER_AMOUNTS{});
+      continue;
+    }
+    const BoundProgram::Task& next = program.tasks[first + i + 1];
+    // Amounts count pairs of words, less one [rocket_job.c].
+    trailer[0] =
+        regdb::Regcmd{static_cast<std::uint16_t>(regdb::Target::pc),
+                      base + static_cast<std::uint32_t>(next.offset), pc::BASE_ADDRESS::offset}
+            .pack();
+    trailer[1] = word(pc::REGISTER_AMOUNTS{.pc_data_amount = (next.count + 1) / 2 - 1});
+  }
 }
 
 std::string to_string(const Program& program) {

@@ -44,6 +44,12 @@ struct BoundProgram {
 /// address, a relocation points outside the program, or an address leaves the 4 GiB window.
 BoundProgram bind(const Program& program, std::span<const std::uint32_t> iova);
 
+/// Makes `count` tasks from `first` on one chain: the trailer of each redirects the PC to the next
+/// one, the last one's link is cleared [control-and-uapi.md B.8; notes regcmd-task-model, HW].
+/// `base` is the IOVA at which the words will lie. Throws invalid_argument for tasks that are not
+/// there.
+void link_tasks(BoundProgram& program, std::size_t first, std::size_t count, std::uint32_t base);
+
 /// One line per word ("task 0 word 5 CNA.CONV_CON1 = 0x120 ..."), symbolic addresses by name.
 std::string to_string(const Program& program);
 

@@ -30,14 +30,17 @@ File make_file(Device& device, const BenchSubmit& shape) {
   const kernels::GemmPlan plan = kernels::plan_gemm(kSmallest, kernels::DataType::i32);
   const kernels::GemmCore& core = plan.cores.at(0);
   File file{&device,
-            device.create_buffer(core.a_bytes),
+            device.create_buffer(core.a_bytes[0]),
             device.create_buffer(core.b_bytes),
-            device.create_buffer(core.c_bytes),
+            device.create_buffer(core.c_bytes[0]),
             {},
             {}};
   std::memset(file.a.host().data(), 1, file.a.size());
   std::memset(file.b.host().data(), 1, file.b.size());
-  const std::uint32_t iova[kernels::kGemmSlots] = {file.a.iova(), file.b.iova(), file.c.iova(), 0};
+  std::vector<std::uint32_t> iova(kernels::gemm_slots(core).size());
+  iova[kernels::kGemmA] = file.a.iova();
+  iova[kernels::kGemmB] = file.b.iova();
+  iova[kernels::gemm_c_slot(core)] = file.c.iova();
   const kernels::BoundProgram program = kernels::bind(kernels::emit_gemm(plan, 0, 0), iova);
   const std::size_t bytes = program.words.size() * sizeof(std::uint64_t);
   file.regcmd = device.create_buffer(bytes);

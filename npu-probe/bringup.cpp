@@ -139,13 +139,15 @@ struct SmallJob {
   SmallJob(device::Device& device, std::uint32_t seed, std::uint32_t bad_feature_address = 0)
       : operands(make_operands(shape, seed)) {
     const auto plan = kernels::plan_gemm(shape, kernels::GemmOutput::i32);
-    a = device.create_buffer(plan.cores[0].a_bytes);
+    a = device.create_buffer(plan.cores[0].a_bytes[0]);
     b = device.create_buffer(plan.cores[0].b_bytes);
-    c = device.create_buffer(plan.cores[0].c_bytes);
+    c = device.create_buffer(plan.cores[0].c_bytes[0]);
     kernels::pack_features_i8({operands.a.data(), 32, 32, 32}, 32, 32, a.as<std::int8_t>());
     kernels::pack_weights_i8({operands.b.data(), 32, 32, 32}, 32, 32, b.as<std::int8_t>());
-    const std::uint32_t iova[] = {bad_feature_address != 0 ? bad_feature_address : a.iova(),
-                                  b.iova(), c.iova(), 0};
+    std::uint32_t iova[5] = {};
+    iova[kernels::kGemmA] = bad_feature_address != 0 ? bad_feature_address : a.iova();
+    iova[kernels::kGemmB] = b.iova();
+    iova[kernels::gemm_c_slot(plan.cores[0])] = c.iova();
     const auto bound = kernels::bind(kernels::emit_gemm(plan, 0, 0), iova);
     program = device.create_buffer(bound.words.size() * 8);
     std::memcpy(program.host().data(), bound.words.data(), bound.words.size() * 8);

@@ -1,110 +1,140 @@
 // SPDX-License-Identifier: MIT
 // How good are the plans of microkernels/ in the timing model? Beside them, in the same model at
-// the same clock, the plan of the best published open stack. Nothing here is measured: every figure
-// is arithmetic on npu-sim's calibration (docs/timing.md).
+// the same clock, the plan of the best published open stack.
 //
 //   plan_quality [--mhz=600]
+#include "plan_quality.hpp"
+
 #include <fmt/format.h>
 
-#include <array>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
-
-#include "microkernels/gemm_plan.hpp"
-#include "npu-probe/timing_workloads.hpp"
+#include <string_view>
+#include <utility>
 
 namespace {
 
 using namespace npu;
+using namespace npu::bench;
 using kernels::DataType;
 using kernels::GemmOptions;
 using kernels::GemmPlan;
 using kernels::GemmShape;
+using kernels::GemmTypes;
 
-constexpr double kPublished = 460e9;  // operations per second, 512x3840x4096 at 600 MHz
-
-struct Operator {
-  const char* name;
-  std::uint32_t n, k;
-};
-// Qwen2.5-1.5B: hidden 1536, 12 heads and 2 of keys and values of 128, feed forward 8960.
-constexpr Operator kQwen[] = {{"qkv", 2048, 1536},        {"q", 1536, 1536},
-                              {"k or v", 256, 1536},      {"o", 1536, 1536},
-                              {"gate or up", 8960, 1536}, {"down", 1536, 8960}};
-
-// As rocket-userspace runs it today: weights resident, slices of K added by the DPU, features kept
-// in CBUF, asymmetric tiles, vector code, right-sized outputs, five files on three cores.
-probe::Modelled published(const GemmShape& shape, double hz) {
-  probe::GemmRun run;
-  run.m = shape.m, run.n = shape.n, run.k = shape.k;
-  run.files = 5, run.cores = 3;
-  run.resident = run.accumulate = run.data_reuse = true;
-  run.asymmetric = run.output_right_sized = run.fast_read = true;
-  sim::Dispatch dispatch;
-  return probe::gemm_time(run, sim::default_calibration().values, {hz, 3}, dispatch);
-}
-
-double operations(const GemmShape& s) { return 2.0 * s.m * s.n * s.k; }
+constexpr GemmTypes kExact{DataType::f16, DataType::f32}, kHalf{DataType::f16, DataType::f16},
+    kInt8{DataType::i8, DataType::i32};
 
 std::string_view binds(const kernels::GemmTime& t) {
-  const double host = t.pack + t.copy + t.sync + t.read, moving = t.device - t.mac;
-  const std::array<std::pair<double, std::string_view>, 4> parts{
-      {{t.mac, "MAC array"}, {host, "host"}, {t.dispatch, "dispatch"}, {moving, "DMA"}}};
-  auto worst = parts[0];
+  const std::pair<double, std::string_view> parts[] = {
+      {t.mac, "MAC array"},
+      {t.device - t.mac, "loading"},
+      {t.dispatch, "interrupts and submits"},
+      {t.seconds - t.device - t.dispatch, "host before and after"}};
+  const auto* worst = parts;
   for (const auto& part : parts)
-    if (part.first > worst.first) worst = part;
-  return worst.second;
+    if (part.first > worst->first) worst = &part;
+  return worst->second;
 }
 
-void row(const char* name, const GemmShape& shape, const GemmPlan& plan, double reference) {
+void row(const char* name, const GemmShape& shape, const GemmPlan& plan, double reference,
+         double today) {
   const kernels::GemmTime& t = plan.time;
   const double rate = operations(shape) / t.seconds;
-  std::printf("  %-22s %7.3f ms %6.0f GOP/s", name, t.seconds * 1e3, rate * 1e-9);
-  if (reference > 0) std::printf(" %5.2fx %5.2fx", reference / t.seconds, rate / kPublished);
-  std::printf("  %4u tasks %4u kicks %3u jobs %6llu words %7.2f MB", t.tasks, t.kicks, t.jobs,
-              static_cast<unsigned long long>(t.regcmd_words), static_cast<double>(t.bytes) * 1e-6);
-  std::printf(
-      "  MAC %4.1f%%, device %.2f dispatch %.2f pack %.2f copy %.2f sync %.2f read %.2f ms: "
-      "%s\n",
-      100 * t.mac / t.seconds, t.device * 1e3, t.dispatch * 1e3, t.pack * 1e3, t.copy * 1e3,
-      t.sync * 1e3, t.read * 1e3, std::string(binds(t)).c_str());
+  fmt::print(
+      "  {:<16} {:8.3f} {:6.0f} {:6.2f} {:6.2f} {:6.2f} {:5.0f} {:5} {:5} {:4} {:7} {:7.1f}  {}\n",
+      name, t.seconds * 1e3, rate * 1e-9, reference / t.seconds, today / t.seconds,
+      rate / kPublishedRate, 100 * t.mac / t.seconds, t.tasks, t.kicks, t.jobs, t.regcmd_words,
+      static_cast<double>(t.bytes) * 1e-6, binds(t));
+}
+
+void published_row(const char* name, const GemmShape& shape, const probe::Modelled& p,
+                   double reference, double today) {
+  const double rate = operations(shape) / p.seconds;
+  fmt::print(
+      "  {:<16} {:8.3f} {:6.0f} {:6.2f} {:6.2f} {:6.2f} {:5.0f} {:5} {:5} {:4} {:7} {:7.1f}  {}\n",
+      name, p.seconds * 1e3, rate * 1e-9, reference / p.seconds, today / p.seconds,
+      rate / kPublishedRate, 100 * p.mac_share, p.tasks, p.tasks, p.jobs, p.tasks * 126,
+      static_cast<double>(p.bytes) * 1e-6, probe::shares(p).substr(0, 28));
+}
+
+void prefill(const std::string& name, const GemmShape& shape, double hz) {
+  const probe::Modelled p = published(shape, hz, true), late = published(shape, hz, false);
+  fmt::print("{}: M {} N {} K {}\n", name, shape.m, shape.n, shape.k);
+  published_row("published plan", shape, p, p.seconds, late.seconds);
+  published_row("its library now", shape, late, p.seconds, late.seconds);
+  GemmOptions o;
+  o.npu_hz = hz;
+  const auto ours = [&](const char* label, const GemmTypes& types) {
+    const GemmPlan plan = kernels::plan_gemm(shape, types, 3, o);
+    row(label, shape, plan, p.seconds, late.seconds);
+    return plan;
+  };
+  ours("i8->i32", kInt8);
+  ours("f16->f32 exact", kExact);
+  ours("f16->f16 exact", kHalf);
+  o.on_chip_sums = true;
+  const GemmPlan best = ours("f16->f16 chip", kHalf);
+  o.chained = true;
+  ours("the same chained", kHalf);
+  fmt::print("    {}\n", to_string(best.choice));
+}
+
+// Weights once through the NPU, per token or small batch; the CPU reads them at its own rate.
+void decode(std::uint32_t m, double hz) {
+  const sim::Calibration& c = sim::default_calibration().values;
+  fmt::print(
+      "decode, M {} (padded to at least 4): weights streamed over three cores; DRAM {:.1f} GB/s, "
+      "CPU {:.1f} GB/s\n",
+      m, c.dram_bytes_per_second * 1e-9, c.cpu_bytes_per_second * 1e-9);
+  fmt::print("  {:<10} {:<9} {:>8} {:>9} {:>6} {:>8} {:>6} {:>7} {:>6} {:>5} {:>6}\n", "operator",
+             "types", "ms", "chip GB/s", "DRAM", "all GB/s", "DRAM", "to CPU", "kicks", "jobs",
+             "MB");
+  for (const Operator& op : kQwen)
+    for (const GemmTypes& types : {kExact, kInt8}) {
+      GemmOptions o;
+      o.npu_hz = hz;
+      const GemmPlan plan = kernels::plan_gemm({m, op.n, op.k}, types, 3, o);
+      const kernels::GemmTime& t = plan.time;
+      const double weights = static_cast<double>(op.n) * op.k * kernels::bits(types.in) / 8;
+      const double chip = weights / t.device, all = weights / t.seconds;
+      fmt::print(
+          "  {:<10} {:<9} {:8.3f} {:9.2f} {:5.0f}% {:8.2f} {:5.0f}% {:6.2f}x {:6} {:5} {:6.1f}\n",
+          op.name, to_string(types), t.seconds * 1e3, chip * 1e-9,
+          100 * chip / c.dram_bytes_per_second, all * 1e-9, 100 * all / c.dram_bytes_per_second,
+          all / c.cpu_bytes_per_second, t.kicks, t.jobs, static_cast<double>(t.bytes) * 1e-6);
+    }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   double mhz = 600;
-  if (argc > 1 && std::strncmp(argv[1], "--mhz=", 6) == 0) mhz = std::atof(argv[1] + 6);
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view flag = argv[i];
+    const bool known = flag.substr(0, 6) == "--mhz=";
+    const char* const end = flag.data() + flag.size();
+    if (!known || std::from_chars(flag.data() + 6, end, mhz).ptr != end || !(mhz > 0) ||
+        mhz > 5000) {
+      std::fprintf(stderr, "usage: plan_quality [--mhz=600]\n");
+      return flag == "--help" ? 0 : 2;
+    }
+  }
   const double hz = mhz * 1e6;
-  std::vector<std::pair<std::string, GemmShape>> shapes{{"published", {512, 4096, 3840}}};
+  fmt::print(
+      "Modelled at {:.0f} MHz, stock kernel, three cores. Ratios of time: to the published plan "
+      "for the\nsame shape, to its library's plan of today, of the rate to {:.0f} GOP/s.\n\n",
+      mhz, kPublishedRate * 1e-9);
+  fmt::print("  {:<16} {:>8} {:>6} {:>6} {:>6} {:>6} {:>5} {:>5} {:>5} {:>4} {:>7} {:>7}  {}\n", "",
+             "ms", "GOP/s", "publ.", "today", "460", "MAC%", "tasks", "kicks", "jobs", "words",
+             "MB", "binds");
+  prefill("published", {512, 4096, 3840}, hz);
   for (const std::uint32_t m : {128u, 512u})
     for (const Operator& op : kQwen)
-      shapes.emplace_back(fmt::format("{} M={}", op.name, m), GemmShape{m, op.n, op.k});
-  for (const auto& [name, shape] : shapes) {
-    const probe::Modelled p = published(shape, hz);
-    std::printf("%s: M %u N %u K %u\n", name.c_str(), shape.m, shape.n, shape.k);
-    std::printf("  %-22s %7.3f ms %6.0f GOP/s  %zu tasks %zu jobs %.2f MB: %s\n", "published stack",
-                p.seconds * 1e3, operations(shape) / p.seconds * 1e-9, p.tasks, p.jobs,
-                static_cast<double>(p.bytes) * 1e-6, probe::shares(p).c_str());
-    GemmOptions o;
-    o.npu_hz = hz;
-    row("f16->f32", shape, kernels::plan_gemm(shape, {DataType::f16, DataType::f32}, 3, o),
-        p.seconds);
-    row("f16->f16", shape, kernels::plan_gemm(shape, {DataType::f16, DataType::f16}, 3, o),
-        p.seconds);
-    o.on_chip_sums = true;
-    const GemmPlan plan = kernels::plan_gemm(shape, {DataType::f16, DataType::f16}, 3, o);
-    row("f16->f16 chip", shape, plan, p.seconds);
-    o.chained = true;
-    row("chained", shape, kernels::plan_gemm(shape, {DataType::f16, DataType::f16}, 3, o),
-        p.seconds);
-    o = {};
-    o.npu_hz = hz;
-    row("i8->i32", shape, kernels::plan_gemm(shape, {DataType::i8, DataType::i32}, 3, o),
-        p.seconds);
-    std::printf("  %s\n", to_string(plan.choice).c_str());
-  }
+      prefill(fmt::format("{} prefill", op.name), {m, op.n, op.k}, hz);
+  fmt::print("\n");
+  for (const std::uint32_t m : {1u, 4u, 8u}) decode(m, hz);
   return 0;
 }

@@ -186,7 +186,8 @@ TEST(GemmEmit, EveryTaskWritesEveryRegisterOnce) {
     const GemmOutput output = round % 2 == 0 ? GemmOutput::i32 : GemmOutput::i8;
     const GemmPlan plan =
         plan_gemm({pick(random, 1, 700), pick(random, 1, 5000), pick(random, 1, 9999)}, output, 2);
-    const Program program = emit_gemm(plan, 0, plan.slices - 1, {1, 2, 3});
+    const Program program =
+        emit_gemm(plan, 0, static_cast<std::uint32_t>(plan.stages.size()) - 1, {1, 2, 3});
     for (const auto& task : program.tasks) {
       const Values values = read_task(task);
       for (const regdb::RegisterInfo& reg : regdb::registers()) {
@@ -210,7 +211,9 @@ TEST(GemmEmit, RelocationsPointAtAddressRegistersOfTheRightBuffer) {
   ASSERT_GT(plan.cores[0].tasks.size(), 3u);
   for (std::size_t core = 0; core < 2; ++core) {
     const Program program = emit_gemm(plan, core, 0, {1, 0, 0});
-    const auto& tasks = plan.cores[core].tasks;
+    std::vector<GemmTask> tasks;
+    for (const GemmTask& task : plan.cores[core].tasks)
+      if (task.stage == 0) tasks.push_back(task);
     ASSERT_EQ(program.tasks.size(), tasks.size());
     ASSERT_EQ(program.relocations.size(), tasks.size() * 4);
     for (const Relocation& r : program.relocations) {
@@ -219,7 +222,7 @@ TEST(GemmEmit, RelocationsPointAtAddressRegistersOfTheRightBuffer) {
       const GemmTask& task = tasks[r.task];
       switch (command.offset) {
         case 0x1070:
-          EXPECT_EQ(r.slot, kGemmA);
+          EXPECT_EQ(r.slot, kGemmA + task.a_part);
           EXPECT_EQ(r.offset, task.a_offset);
           break;
         case 0x1110:
@@ -227,7 +230,7 @@ TEST(GemmEmit, RelocationsPointAtAddressRegistersOfTheRightBuffer) {
           EXPECT_EQ(r.offset, task.b_offset);
           break;
         case 0x4020:
-          EXPECT_EQ(r.slot, kGemmC);
+          EXPECT_EQ(r.slot, gemm_c_slot(plan.cores[core], task.c_part));
           EXPECT_EQ(r.offset, task.c_offset);
           break;
         case 0x5020:
@@ -244,7 +247,7 @@ TEST(GemmEmit, SlicesTogetherHoldEveryTask) {
   const GemmPlan plan = plan_gemm({9, 40, 20000}, GemmOutput::i32);
   ASSERT_GT(plan.slices, 1u);
   std::size_t tasks = 0;
-  for (std::uint32_t slice = 0; slice < plan.slices; ++slice) {
+  for (std::uint32_t slice = 0; slice < plan.stages.size(); ++slice) {
     tasks += emit_gemm(plan, 0, slice).tasks.size();
   }
   EXPECT_EQ(tasks, plan.cores[0].tasks.size());

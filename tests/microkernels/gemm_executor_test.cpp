@@ -77,7 +77,11 @@ TEST(GemmExecutor, JobsAreShortAndNameTheirBuffersOnce) {
   IdleDevice device;
   device::Device* devices[] = {&device};
   const GemmShape shape{4096, 4096, 512};
-  Gemm gemm(devices, shape, {DataType::i8, DataType::i32});
+  const GemmTypes types{DataType::i8, DataType::i32};
+  GemmOptions options;
+  options.choice = plan_gemm(shape, types).choice;
+  options.choice->row_passes = options.choice->column_passes = 1;
+  Gemm gemm(devices, shape, types, options);
   gemm.set_weights(std::vector<std::int8_t>(std::size_t{shape.n} * shape.k));
   std::vector<std::int32_t> c(std::size_t{shape.m} * shape.n);
   EXPECT_THROW(gemm.run(std::vector<std::int8_t>(std::size_t{shape.m} * shape.k), c), Error);
@@ -89,7 +93,7 @@ TEST(GemmExecutor, JobsAreShortAndNameTheirBuffersOnce) {
   device.submitted.resize(once);
 
   std::size_t next = 0;
-  ASSERT_GE(once, 8u);  // 2^33 products, at most 2^30 in a job
+  ASSERT_GE(once, 4u);  // 2^33 products, at most 2^31 in a job
   for (const device::Job& job : device.submitted) {
     std::uint64_t total = 0;
     for (const device::Task& task : job.tasks) {
@@ -97,7 +101,7 @@ TEST(GemmExecutor, JobsAreShortAndNameTheirBuffersOnce) {
       EXPECT_EQ(task.regcmd_count % 2, 0u);
       total += gemm.plan().cores[0].tasks[next++].macs();
     }
-    EXPECT_LE(total, std::uint64_t{1} << 30);
+    EXPECT_LE(total, std::uint64_t{1} << 31);
     std::set<std::uint32_t> handles(job.in_handles.begin(), job.in_handles.end());
     handles.insert(job.out_handles.begin(), job.out_handles.end());
     EXPECT_EQ(handles.size(), job.in_handles.size() + job.out_handles.size());

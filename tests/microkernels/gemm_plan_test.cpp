@@ -69,22 +69,23 @@ void expect_limits(const GemmPlan& plan, const GemmTask& t) {
   ASSERT_EQ(t.bias_offset % 64, 0u);
 }
 
-// Buffers are big enough, tiles of a slice do not overlap in C, and different features or weights
+// Buffers are big enough, tiles of a stage do not overlap in C, and different features or weights
 // never share bytes.
 void expect_buffers(const GemmPlan& plan) {
   for (const GemmCore& core : plan.cores) {
     using Key = std::array<std::uint32_t, 4>;
-    std::map<std::uint64_t, std::pair<Key, std::uint64_t>> a;  // offset -> content, size
-    std::map<std::uint64_t, std::pair<Key, std::uint64_t>> b;
-    std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> c;
+    using Places = std::map<std::pair<std::uint32_t, std::uint64_t>,  // buffer and offset
+                            std::pair<Key, std::uint64_t>>;           // content, size
+    Places a, b;
+    std::map<std::uint32_t, Places> c;  // by stage
     for (const GemmTask& t : core.tasks) {
       const std::uint64_t a_bytes = std::uint64_t{t.m_padded} * t.k_padded;
       const std::uint64_t b_bytes = std::uint64_t{t.n_padded} * t.k_padded;
       const std::uint64_t c_bytes =
           std::uint64_t{t.m_padded} * t.n_padded * element_bytes(plan.task_output);
-      ASSERT_LE(t.a_offset + a_bytes, core.a_bytes);
+      ASSERT_LE(t.a_offset + a_bytes, core.a_bytes.at(t.a_part));
       ASSERT_LE(t.b_offset + b_bytes, core.b_bytes);
-      ASSERT_LE(t.c_offset + c_bytes, core.c_bytes);
+      ASSERT_LE(t.c_offset + c_bytes, core.c_bytes.at(t.c_part));
       if (plan.task_output == GemmOutput::i8) {
         ASSERT_LE(t.bias_offset + t.n_padded * 4u, core.bias_bytes);
         ASSERT_EQ(t.bias_offset, (t.n.begin - core.n.begin) * 4u);
@@ -93,23 +94,22 @@ void expect_buffers(const GemmPlan& plan) {
                                                    a_bytes};
       const std::pair<Key, std::uint64_t> weights{{t.n.begin, t.n.size, t.k.begin, t.k.size},
                                                   b_bytes};
-      ASSERT_EQ(a.emplace(t.a_offset, features).first->second, features);
-      ASSERT_EQ(b.emplace(t.b_offset, weights).first->second, weights);
-      ASSERT_TRUE(c[t.slice].emplace(t.c_offset, c_bytes).second);
+      ASSERT_EQ(a.emplace(std::pair{t.a_part, t.a_offset}, features).first->second, features);
+      ASSERT_EQ(b.emplace(std::pair{0u, t.b_offset}, weights).first->second, weights);
+      ASSERT_TRUE(
+          c[t.stage].emplace(std::pair{t.c_part, t.c_offset}, std::pair{Key{}, c_bytes}).second);
     }
-    const auto disjoint = [](const auto& ranges, auto size) {
-      std::uint64_t end = 0;
-      for (const auto& [offset, value] : ranges) {
-        if (offset < end) return false;
-        end = offset + size(value);
+    const auto disjoint = [](const Places& places) {
+      std::map<std::uint32_t, std::uint64_t> end;
+      for (const auto& [at, content] : places) {
+        if (at.second < end[at.first]) return false;
+        end[at.first] = at.second + content.second;
       }
       return true;
     };
-    EXPECT_TRUE(disjoint(a, [](const auto& v) { return v.second; }));
-    EXPECT_TRUE(disjoint(b, [](const auto& v) { return v.second; }));
-    for (const auto& [slice, tiles] : c) {
-      EXPECT_TRUE(disjoint(tiles, [](std::uint64_t v) { return v; })) << slice;
-    }
+    EXPECT_TRUE(disjoint(a));
+    EXPECT_TRUE(disjoint(b));
+    for (const auto& [stage, tiles] : c) EXPECT_TRUE(disjoint(tiles)) << stage;
   }
 }
 
@@ -120,9 +120,12 @@ void expect_valid(const GemmPlan& plan, unsigned cores) {
   std::uint64_t features = 0, weights = 0, outputs = 0;
   for (const GemmCore& core : plan.cores) {
     ASSERT_FALSE(core.tasks.empty());
-    ASSERT_TRUE(std::is_sorted(core.tasks.begin(), core.tasks.end(),
-                               [](const auto& x, const auto& y) { return x.slice < y.slice; }));
+    ASSERT_TRUE(
+        std::is_sorted(core.tasks.begin(), core.tasks.end(), [](const auto& x, const auto& y) {
+          return std::pair(x.stage, x.slice) < std::pair(y.stage, y.slice);
+        }));
     ASSERT_EQ(core.tasks.back().slice, plan.slices - 1);
+    ASSERT_LT(core.tasks.back().stage, plan.stages.size());
     for (const GemmTask& task : core.tasks) {
       ASSERT_NO_FATAL_FAILURE(expect_limits(plan, task));
       features += std::uint64_t{task.m_padded} * task.k_padded;
@@ -211,6 +214,118 @@ TEST(GemmPlan, PlansCompareAndPrint) {
   EXPECT_EQ(plan, plan_gemm({70, 70, 70}, GemmOutput::i8, 2));
   EXPECT_NE(plan, plan_gemm({70, 70, 70}, GemmOutput::i32, 2));
   EXPECT_THAT(to_string(plan), testing::StartsWith("gemm m=70 n=70 k=70 i8->i8: 2 core(s)"));
+}
+
+TEST(GemmPlan, EveryChoiceIsPossibleAndCanBePinned) {
+  for (const GemmTypes types : {GemmTypes{DataType::i8, DataType::i32},
+                                {DataType::i8, DataType::i8},
+                                {DataType::i4, DataType::i32},
+                                {DataType::f16, DataType::f16},
+                                {DataType::tf32, DataType::f32}}) {
+    const GemmShape shape{300, 700, 2000};
+    GemmOptions options;
+    options.on_chip_sums = true;
+    const std::vector<GemmChoice> choices = gemm_choices(shape, types, 3, options);
+    ASSERT_GT(choices.size(), 4u) << to_string(types);
+    const GemmPlan best = plan_gemm(shape, types, 3, options);
+    EXPECT_NE(std::ranges::find(choices, best.choice), choices.end());
+    for (std::size_t i = 0; i < choices.size(); i += choices.size() / 16 + 1) {
+      GemmOptions pinned;
+      pinned.choice = choices[i];
+      const GemmPlan plan = plan_gemm(shape, types, 3, pinned);
+      SCOPED_TRACE(testing::Message() << to_string(types) << " " << to_string(choices[i]));
+      EXPECT_EQ(plan.choice, choices[i]);
+      EXPECT_GE(plan.seconds, 0.9 * best.seconds);
+      if (!plan.cores[0].tasks.back().adds) {
+        ASSERT_NO_FATAL_FAILURE(expect_exact_cover(plan));
+      }
+    }
+  }
+}
+
+// The rough time only has to rank: the plan taken is close to the best of all.
+TEST(GemmPlan, NoOtherChoiceIsMuchFaster) {
+  for (const GemmShape shape : {GemmShape{128, 2048, 1536}, {512, 1536, 1536}, {1, 1536, 8960}}) {
+    GemmOptions options;
+    options.on_chip_sums = true;
+    const GemmTypes types{DataType::f16, DataType::f16};
+    const double taken = plan_gemm(shape, types, 3, options).seconds;
+    for (const GemmChoice& choice : gemm_choices(shape, types, 3, options)) {
+      GemmOptions pinned;
+      pinned.choice = choice;
+      ASSERT_GE(plan_gemm(shape, types, 3, pinned).seconds, 0.95 * taken) << to_string(choice);
+    }
+  }
+}
+
+TEST(GemmPlan, ChoicesGoToJsonAndBack) {
+  const GemmChoice choice{.cores = 3,
+                          .split = CoreSplit::rows,
+                          .rows = 128,
+                          .columns = 256,
+                          .k = 512,
+                          .order = TaskOrder::weights,
+                          .row_passes = 2,
+                          .column_passes = 3,
+                          .reuse = true,
+                          .sums = SliceSums::chip,
+                          .chained = true};
+  EXPECT_EQ(parse_gemm_choice(to_json(choice)), choice);
+  const auto refused = [](std::string_view text) {
+    try {
+      parse_gemm_choice(text);
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::bad_file;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused(""));
+  EXPECT_TRUE(refused("[]"));
+  EXPECT_TRUE(refused("{}"));
+  std::string text = to_json(choice);
+  EXPECT_TRUE(refused(std::string(text).replace(text.find("rows\""), 4, "cows")));
+  EXPECT_TRUE(refused(std::string(text).replace(text.find("128"), 3, "-12")));
+  EXPECT_TRUE(refused(std::string(text).replace(text.find("128"), 3, "\"x\"")));
+  EXPECT_TRUE(refused(std::string(text).replace(text.find("chip"), 4, "ship")));
+  EXPECT_TRUE(refused(std::string(text).replace(text.find("512"), 3, "99999999999")));
+}
+
+TEST(GemmPlan, ImpossibleChoicesAreRefusedWithTheReason) {
+  const GemmShape shape{512, 4096, 3840};
+  const GemmTypes half{DataType::f16, DataType::f16};
+  const auto message = [&](auto change) -> std::string {
+    GemmOptions options;
+    options.choice = GemmChoice{.rows = 256,
+                                .columns = 128,
+                                .k = 512,
+                                .row_passes = 2,
+                                .column_passes = 4,
+                                .sums = SliceSums::chip};
+    change(*options.choice);
+    try {
+      plan_gemm(shape, half, 3, options);
+    } catch (const Error& error) {
+      return std::string(to_string(error.code())) + ": " + error.what();
+    }
+    return "no error";
+  };
+  using testing::HasSubstr;
+  EXPECT_EQ(message([](GemmChoice&) {}), "no error");
+  EXPECT_THAT(message([](GemmChoice& c) { c.k = 500; }), HasSubstr("multiple of 32"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.k = 1024; }), HasSubstr("at most"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.columns = 100; }), HasSubstr("multiple of 16"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.columns = 512; }), HasSubstr("at most 384"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.rows = 0; }), HasSubstr("multiple of 4"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.cores = 4; }), HasSubstr("4 core(s) of 3"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.column_passes = 0; }), HasSubstr("one pass"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.column_passes = 1; }), HasSubstr("a job at most"));
+  EXPECT_THAT(message([](GemmChoice& c) { c.sums = SliceSums::host; }), HasSubstr("one pass"));
+  EXPECT_THAT(message([](GemmChoice& c) {
+                c.order = TaskOrder::weights;
+                c.reuse = true;
+                c.columns = 384;
+              }),
+              HasSubstr("do not stay in CBUF"));
 }
 
 TEST(GemmPlan, ImpossibleShapesAreRefusedWithTheReason) {

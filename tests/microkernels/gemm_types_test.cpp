@@ -48,13 +48,6 @@ testing::AssertionResult same_bits(const std::vector<T>& got, const std::vector<
   return testing::AssertionSuccess();
 }
 
-std::vector<Range> slices_of(const GemmPlan& plan) {
-  std::vector<Range> slices;
-  for (const GemmTask& task : plan.cores[0].tasks)
-    if (task.slice == slices.size()) slices.push_back(task.k);
-  return slices;
-}
-
 template <class In, class Out>
 testing::AssertionResult equals_reference(const Cores& cores, std::size_t count,
                                           const GemmShape& shape, const GemmTypes& types,
@@ -66,7 +59,7 @@ testing::AssertionResult equals_reference(const Cores& cores, std::size_t count,
   Gemm product(cores.first(count), shape, types);
   product.set_weights(b);
   product.run(a, c);
-  ref_gemm(shape, types, a, b, want, slices_of(product.plan()));
+  ref_gemm(shape, types, a, b, want, product.plan().k_slices);
   return same_bits(c, want, shape.n) << " " << describe(shape) << " " << to_string(types);
 }
 

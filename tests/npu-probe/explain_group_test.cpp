@@ -94,7 +94,10 @@ TEST(ExplainGroup, AProductSplitOverFiles) {
     const auto push = [&](auto event) { capture.events.push_back({7, std::move(event)}); };
     MatrixShape whole{0, 64, 0};
     for (std::uint32_t core = 0; core < 3; ++core) {
-      const std::uint32_t iova[] = {0x10000 * (core + 1), 0x100000, 0x200000, 0x300000};
+      std::uint32_t iova[5] = {};
+      const std::uint32_t a = 0x10000 * (core + 1), b = 0x100000, c = 0x200000;
+      ASSERT_EQ(plan.stages.size(), 1u);
+      iova[kGemmA] = a, iova[kGemmB] = b, iova[gemm_c_slot(plan.cores[core])] = c;
       const BoundProgram bound = bind(emit_gemm(plan, core, 0), iova);
       const auto buffer = [&](std::uint32_t handle, std::uint32_t at,
                               std::vector<std::byte> bytes) {
@@ -105,8 +108,8 @@ TEST(ExplainGroup, AProductSplitOverFiles) {
       };
       const std::byte own{static_cast<unsigned char>(core + 1)};
       push(device::CaptureOpen{core});
-      buffer(1, iova[0], std::vector<std::byte>(0x4000, by_columns ? std::byte{9} : own));
-      buffer(2, iova[1], std::vector<std::byte>(0x4000, by_columns ? own : std::byte{9}));
+      buffer(1, a, std::vector<std::byte>(0x4000, by_columns ? std::byte{9} : own));
+      buffer(2, b, std::vector<std::byte>(0x4000, by_columns ? own : std::byte{9}));
       const auto bytes = std::as_bytes(std::span(bound.words));
       buffer(3, 0x400000, {bytes.begin(), bytes.end()});
       device::CaptureJob job;

@@ -189,16 +189,18 @@ TEST(ExplainPrograms, OurMatrixProductsComeBackAsPlanned) {
                           1 + static_cast<std::uint32_t>(random() % 3000)};
     const GemmPlan plan = plan_gemm(shape, types[i % 3], 1 + random() % 3);
     for (std::size_t core = 0; core < plan.cores.size(); ++core)
-      for (std::uint32_t slice = 0; slice < plan.slices; ++slice) {
-        const std::uint32_t iova[] = {0, 0x40000000, 0x80000000, 0xC0000000};
-        const BoundProgram bound = bind(emit_gemm(plan, core, slice), iova);
+      for (std::uint32_t stage = 0; stage < plan.stages.size(); ++stage) {
+        std::vector<std::uint32_t> iova;
+        for (std::size_t i = 0; i < gemm_slots(plan.cores[core]).size(); ++i)
+          iova.push_back(static_cast<std::uint32_t>(i) * 0x10000000);
+        const BoundProgram bound = bind(emit_gemm(plan, core, stage), iova);
         RegisterState state;
         std::vector<Operator> ops;
         MatrixShape whole;
         std::size_t planned = 0;
         std::map<std::uint32_t, std::uint32_t> rows, columns;
         for (const GemmTask& task : plan.cores[core].tasks) {
-          if (task.slice != slice) continue;
+          if (task.stage != stage) continue;
           const BoundProgram::Task& at = bound.tasks.at(planned++);
           state.driver_start();
           ops.push_back(

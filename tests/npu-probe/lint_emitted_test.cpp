@@ -69,13 +69,11 @@ TEST(LintEmitted, MatrixProductsOfAllTypes) {
     options.on_chip_sums = i % 2 == 1;
     const GemmPlan plan = plan_gemm(shape, types, pick(1, 3), options);
     for (std::size_t c = 0; c < plan.cores.size(); ++c)
-      for (std::uint32_t stage = 0; stage < plan.stages; ++stage) {
+      for (std::uint32_t stage = 0; stage < plan.stages.size(); ++stage) {
         const GemmCore& core = plan.cores[c];
         const Program program = emit_gemm(plan, c, stage, {-3, 21, -125});
-        std::vector<std::uint64_t> bytes(kGemmSlots);
-        bytes[kGemmA] = core.a_bytes, bytes[kGemmB] = core.b_bytes;
-        bytes[kGemmC] = core.c_bytes, bytes[kGemmBias] = core.bias_bytes;
-        bytes[kGemmScratch] = core.scratch_bytes;
+        std::vector<std::uint64_t> bytes;
+        for (const Slot& slot : gemm_slots(core)) bytes.push_back(slot.bytes);
         for (const GemmTask& task : core.tasks) adds += task.adds;
         tasks += program.tasks.size();
         ASSERT_EQ(lint_program(program, bytes), "")
