@@ -202,7 +202,7 @@ double rough_time(const GemmShape& shape, const GemmTypes& types, const GemmChoi
 
   // The tasks of one pass: of each slice, some load both operands, the others find one in CBUF.
   const bool chip = rules.adds;
-  double seconds = 0, jobs = 0;
+  double seconds = 0;
   for (const bool adds : {false, true}) {
     const u32 count = !chip ? (adds ? 0 : slices) : (adds ? slices - 1 : 1);
     if (count == 0) continue;
@@ -227,7 +227,6 @@ double rough_time(const GemmShape& shape, const GemmTypes& types, const GemmChoi
                          : static_cast<double>(tasks);
     seconds += count * (loads * again + (static_cast<double>(tasks) - loads) * reused +
                         cut * (one - again));
-    jobs += count * cut;
   }
   const bool host_sums = slices > 1 && !chip;
   const u32 stages = host_sums ? slices : passes;
