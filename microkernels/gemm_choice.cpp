@@ -72,9 +72,9 @@ std::string to_json(const GemmChoice& c) {
                                 {"rows", c.rows},
                                 {"columns", c.columns},
                                 {"k", c.k},
+                                {"order", to_string(c.order)},
                                 {"row_passes", c.row_passes},
                                 {"column_passes", c.column_passes},
-                                {"order", to_string(c.order)},
                                 {"reuse", c.reuse},
                                 {"sums", to_string(c.sums)},
                                 {"chained", c.chained}}
@@ -84,7 +84,7 @@ std::string to_json(const GemmChoice& c) {
 GemmChoice parse_gemm_choice(std::string_view text) {
   try {
     const nlohmann::json json = nlohmann::json::parse(text);
-    constexpr std::size_t kFields = 11;
+    const std::size_t kFields = 9 + json.contains("row_passes") + json.contains("column_passes");
     if (!json.is_object() || json.size() != kFields)
       throw Error(ErrorCode::bad_file,
                   "a GEMM's plan is an object of cores, split, rows, columns, k, row_passes, "
@@ -102,8 +102,8 @@ GemmChoice parse_gemm_choice(std::string_view text) {
             .columns = number("columns"),
             .k = number("k"),
             .order = parse_name(json, "order", std::array{TaskOrder::features, TaskOrder::weights}),
-            .row_passes = number("row_passes"),
-            .column_passes = number("column_passes"),
+            .row_passes = json.contains("row_passes") ? number("row_passes") : 1,
+            .column_passes = json.contains("column_passes") ? number("column_passes") : 1,
             .reuse = json.at("reuse").get<bool>(),
             .sums = parse_name(json, "sums", std::array{SliceSums::host, SliceSums::chip}),
             .chained = json.at("chained").get<bool>()};

@@ -69,7 +69,7 @@ struct GemmChoice {
 
 std::string to_string(const GemmChoice& choice);  ///< one line
 std::string to_json(const GemmChoice& choice);    ///< one object
-/// Throws bad_file for what to_json() does not write.
+/// Throws bad_file for what to_json() does not write; passes that are not there are 1.
 GemmChoice parse_gemm_choice(std::string_view json);
 
 /// What a plan may do and what it is planned for.

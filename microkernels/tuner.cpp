@@ -34,7 +34,8 @@ std::vector<GemmChoice> space(const GemmShape& shape, const GemmTypes& types, un
 int differences(const GemmChoice& a, const GemmChoice& b) {
   return (a.cores != b.cores) + (a.split != b.split) + (a.rows != b.rows) +
          (a.columns != b.columns) + (a.k != b.k) + (a.order != b.order) + (a.reuse != b.reuse) +
-         (a.sums != b.sums) + (a.chained != b.chained);
+         (a.sums != b.sums) + (a.chained != b.chained) + (a.row_passes != b.row_passes) +
+         (a.column_passes != b.column_passes);
 }
 
 }  // namespace
