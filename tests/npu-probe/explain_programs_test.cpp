@@ -193,7 +193,7 @@ TEST(ExplainPrograms, OurMatrixProductsComeBackAsPlanned) {
         std::vector<std::uint32_t> iova;
         for (std::size_t i = 0; i < gemm_slots(plan.cores[core]).size(); ++i)
           iova.push_back(static_cast<std::uint32_t>(i) * 0x10000000);
-        const BoundProgram bound = bind(emit_gemm(plan, core, stage), iova);
+        const BoundProgram bound = kernels::bind(emit_gemm(plan, core, stage), iova);
         RegisterState state;
         std::vector<Operator> ops;
         MatrixShape whole;
