@@ -7,6 +7,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "microkernels/dpu_setup.hpp"
 #include "microkernels/gemm_emit.hpp"
 #include "microkernels/gemm_tiling.hpp"
 #include "microkernels/host_threads.hpp"
@@ -81,7 +82,7 @@ void Gemm::upload_programs() {
   for (std::size_t i = 0; i < plan_.cores.size(); ++i) {
     const GemmCore& core = plan_.cores[i];
     for (std::uint32_t s = 0; s < plan_.stages.size(); ++s)
-      stages[i].push_back({.program = emit_gemm(plan_, i, s, requant_),
+      stages[i].push_back({.program = emit_gemm(plan_, i, s, requant_, channels_),
                            .tasks = {},
                            .chained = plan_.choice.chained});
     for (const GemmTask& task : core.tasks)
@@ -115,24 +116,34 @@ void Gemm::set_weights(ConstElements b) {
   has_weights_ = true;
 }
 
-void Gemm::set_requant(const Requant& requant, std::span<const std::int32_t> bias) {
+void Gemm::set_requant(const Requant& requant, std::span<const std::int32_t> bias,
+                       const ChannelScales& channels) {
   if (plan_.types.out != DataType::i8) {
     throw Error(ErrorCode::invalid_argument, "only a GEMM with int8 output takes a requantisation");
   }
   if (!bias.empty()) check_size("the bias", bias.size(), plan_.shape.n);
-  if (requant.shift > 63) {
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
+  if (!channels.empty()) check_size("the multipliers", channels.multipliers.size(), plan_.shape.n);
+  if (requant.shift > 63 || channels.shift > 63) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a requantisation shift of {} is not possible: use 0 to 63",
+                            std::max(requant.shift, channels.shift)));
   }
   requant_ = requant;
+  channels_ = channels;
   bias_.assign(bias.begin(), bias.end());
   for (std::size_t i = 0; i < executor_.cores(); ++i) {
     if (plan_.cores[i].bias_bytes == 0) continue;
     const Range n = plan_.cores[i].n;
-    const std::span<std::int32_t> to = executor_.as<std::int32_t>(i, kGemmBias);
-    std::fill(to.begin(), to.end(), 0);
-    if (!bias.empty()) std::copy_n(bias.begin() + n.begin, n.size, to.begin());
+    const auto here = [&](auto all) { return all.empty() ? all : all.subspan(n.begin, n.size); };
+    if (channels.empty()) {
+      const std::span<std::int32_t> to = executor_.as<std::int32_t>(i, kGemmBias);
+      std::fill(to.begin(), to.end(), 0);
+      std::ranges::copy(here(bias), to.begin());
+    } else {
+      pack_bias_and_multipliers(here(bias),
+                                here(std::span<const std::int16_t>(channels.multipliers)),
+                                executor_.host(i, kGemmBias));
+    }
     executor_.written(i, kGemmBias);
   }
   upload_programs();
@@ -276,7 +287,7 @@ void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
     run_stages(a, reinterpret_cast<std::byte*>(sums.data()), s);
     const Timer timer(s.unpack);
     ref_requantise(shape, requant_, bias_, sums,
-                   {reinterpret_cast<std::int8_t*>(c.data()), c.size()});
+                   {reinterpret_cast<std::int8_t*>(c.data()), c.size()}, channels_);
   } else if (plan_.types.out == DataType::f16 && plan_.task_output == DataType::f32) {
     std::vector<float> sums(c.size());
     run_stages(a, reinterpret_cast<std::byte*>(sums.data()), s);

@@ -45,7 +45,10 @@ class Gemm {
   void set_weights(ConstElements b);
 
   /// For int8 output, before the first run(): `bias` is empty or holds n values.
-  void set_requant(const Requant& requant, std::span<const std::int32_t> bias = {});
+  /// `channels`: a multiplier per column of C, before `requant` (requant_per_channel()); the chip
+  /// applies them, or the host by the same arithmetic where it adds slices of K.
+  void set_requant(const Requant& requant, std::span<const std::int32_t> bias = {},
+                   const ChannelScales& channels = {});
 
   /// C[m][n] = A[m][k] . B^T. Throws invalid_argument for matrices of the wrong size or element
   /// size; what Executor::run() throws.
@@ -61,6 +64,7 @@ class Gemm {
 
   GemmPlan plan_;
   Requant requant_;
+  ChannelScales channels_;
   std::vector<std::int32_t> bias_;
   Executor executor_;
   std::chrono::nanoseconds pack_weights_{};

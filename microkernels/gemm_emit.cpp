@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "microkernels/elementwise.hpp"
 #include "microkernels/layout.hpp"
 #include "microkernels/mac_task.hpp"
@@ -36,7 +38,7 @@ std::uint32_t size_e(DataType out) {
 }
 
 MacTask mac_task(const GemmCore& core, const GemmTask& t, const GemmTypes& types,
-                 const Requant& requant) {
+                 const Requant& requant, const ChannelScales& channels) {
   const bool converted = types.out == DataType::i8;
   const auto in_bytes = [&](std::uint64_t elements) {
     return static_cast<std::uint32_t>(elements * bits(types.in) / 8);
@@ -76,7 +78,10 @@ MacTask mac_task(const GemmCore& core, const GemmTask& t, const GemmTypes& types
                                     t.c_offset}},
               .dpu = {}};
   if (converted) {
-    add_bias(mac.dpu, {kGemmBias, t.bias_offset});
+    if (channels.empty())
+      add_bias(mac.dpu, {kGemmBias, t.bias_offset});
+    else
+      add_bias_and_multiply(mac.dpu, {kGemmBias, t.bias_offset * 2}, channels.shift);
     requantise_output(mac.dpu, requant);
   }
   if (types.out == DataType::f16) narrow_to_f16(mac.dpu);
@@ -87,23 +92,23 @@ MacTask mac_task(const GemmCore& core, const GemmTask& t, const GemmTypes& types
 }  // namespace
 
 Program emit_gemm(const GemmPlan& plan, std::size_t core_index, std::uint32_t stage,
-                  const Requant& requant) {
+                  const Requant& requant, const ChannelScales& channels) {
   if (core_index >= plan.cores.size() || stage >= plan.stages.size()) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("core {} stage {} is not in a plan of {} core(s) and {} stage(s)",
                             core_index, stage, plan.cores.size(), plan.stages.size()));
   }
-  if (requant.shift > 63) {
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("a requantisation shift of {} is not possible: use 0 to 63", requant.shift));
+  if (requant.shift > 63 || channels.shift > 63) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a requantisation shift of {} is not possible: use 0 to 63",
+                            std::max(requant.shift, channels.shift)));
   }
   const GemmCore& core = plan.cores[core_index];
   Program program;
   for (const Slot& slot : gemm_slots(core)) program.slots.push_back(slot.name);
   for (const GemmTask& task : core.tasks) {
     if (task.stage != stage) continue;
-    emit(program, mac_task(core, task, {plan.types.in, plan.task_output}, requant));
+    emit(program, mac_task(core, task, {plan.types.in, plan.task_output}, requant, channels));
   }
   return program;
 }

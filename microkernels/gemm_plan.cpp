@@ -62,7 +62,8 @@ struct CoreBuilder {
       b_slice.push_back(core.b_bytes);
       core.b_bytes += in_bytes(kernels * align_up(k.size, rules.format.channel_block));
     }
-    core.bias_bytes = rules.types.out == DataType::i8 ? kernels * 4 : 0;
+    // Room for a multiplier beside each addend.
+    core.bias_bytes = rules.types.out == DataType::i8 ? kernels * 8 : 0;
   }
 
   // All slices of a block of C; returns the bytes of its features.

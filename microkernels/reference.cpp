@@ -73,18 +73,21 @@ void ref_gemm_i8i32(const GemmShape& shape, std::span<const std::int8_t> a,
 
 void ref_requantise(const GemmShape& shape, const Requant& requant,
                     std::span<const std::int32_t> bias, std::span<const std::int32_t> sums,
-                    std::span<std::int8_t> c) {
+                    std::span<std::int8_t> c, const ChannelScales& channels) {
   check_size("the sums", sums.size(), std::uint64_t{shape.m} * shape.n);
   check_size("matrix C", c.size(), std::uint64_t{shape.m} * shape.n);
   if (!bias.empty()) check_size("the bias", bias.size(), shape.n);
+  if (!channels.empty()) check_size("the multipliers", channels.multipliers.size(), shape.n);
   for (std::size_t m = 0; m < shape.m; ++m) {
     for (std::size_t n = 0; n < shape.n; ++n) {
       const std::size_t i = m * shape.n + n;
       const std::int64_t sum = std::int64_t{sums[i]} + (bias.empty() ? 0 : bias[n]);
-      c[i] = requantise(static_cast<std::int32_t>(
-                            std::clamp<std::int64_t>(sum, std::numeric_limits<std::int32_t>::min(),
-                                                     std::numeric_limits<std::int32_t>::max())),
-                        requant);
+      const std::int64_t saturated = std::clamp<std::int64_t>(
+          sum, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max());
+      c[i] =
+          requantise(channels.empty() ? static_cast<std::int32_t>(saturated)
+                                      : scale_channel(sum, channels.multipliers[n], channels.shift),
+                     requant);
     }
   }
 }

@@ -23,10 +23,11 @@ void ref_gemm_i8i8(const GemmShape& shape, const Requant& requant,
                    std::span<const std::int32_t> bias, std::span<const std::int8_t> a,
                    std::span<const std::int8_t> b, std::span<std::int8_t> c);
 
-/// The second half of the above: int32 sums [m][n] to int8.
+/// The second half of the above: int32 sums [m][n] to int8. With `channels` a sum with its bias is
+/// scaled by its column's multiplier instead of saturated.
 void ref_requantise(const GemmShape& shape, const Requant& requant,
                     std::span<const std::int32_t> bias, std::span<const std::int32_t> sums,
-                    std::span<std::int8_t> c);
+                    std::span<std::int8_t> c, const ChannelScales& channels = {});
 
 /// Any pair of GemmTypes but those with int8 output, as the chip and the host make it: floats in
 /// groups of 32 products (tf32 16) that are summed exactly and rounded once, such sums added in

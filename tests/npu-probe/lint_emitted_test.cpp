@@ -50,6 +50,7 @@ std::string lint_program(const Program& program, const std::vector<std::uint64_t
 }
 
 TEST(LintEmitted, MatrixProductsOfAllTypes) {
+  const ChannelScales channels{std::vector<std::int16_t>(150, 9), 3};
   std::mt19937 rng(5);
   const auto pick = [&](std::uint32_t low, std::uint32_t high) {
     return low + static_cast<std::uint32_t>(rng() % (high - low + 1));
@@ -71,7 +72,8 @@ TEST(LintEmitted, MatrixProductsOfAllTypes) {
     for (std::size_t c = 0; c < plan.cores.size(); ++c)
       for (std::uint32_t stage = 0; stage < plan.stages.size(); ++stage) {
         const GemmCore& core = plan.cores[c];
-        const Program program = emit_gemm(plan, c, stage, {-3, 21, -125});
+        const Program program =
+            emit_gemm(plan, c, stage, {-3, 21, -125}, i % 3 == 0 ? channels : ChannelScales{});
         std::vector<std::uint64_t> bytes;
         for (const Slot& slot : gemm_slots(core)) bytes.push_back(slot.bytes);
         for (const GemmTask& task : core.tasks) adds += task.adds;
