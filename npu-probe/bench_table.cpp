@@ -46,7 +46,7 @@ std::string cell(const BenchRow& r, std::size_t column) {
     case 13: return counted(r.submits);
     case 14: return counted(r.model.regcmd_words);
     case 15: return submit ? "" : fmt::format("{:.2f}", static_cast<double>(r.model.bytes) * 1e-6);
-    case 16: return r.provenance == "measured" ? microseconds(r.model.seconds) : "";
+    case 16: return r.provenance != "modelled" ? microseconds(r.model.seconds) : "";
     case 17: return fmt::format("{:.2f} ms", r.host.median * 1e3);
     case 18: return fmt::format("{:.2f} ms", r.prepare * 1e3);
     case 19: return r.computed ? r.provenance : r.provenance + ", not computed";
@@ -104,6 +104,8 @@ std::vector<std::string> bench_preamble(const BenchReport& r) {
                                 ? fmt::format("NPU at {:g} MHz ({})", r.clock_mhz, r.clock_source)
                                 : fmt::format("NPU clock {}", r.clock_source);
   lines.push_back(fmt::format("device {}: times are {}; {}", r.device, r.provenance, clock));
+  if (r.provenance == "host")
+    lines.push_back("host: how fast this computer simulates, nothing about an NPU");
   const bool model = r.provenance == "modelled";
   lines.push_back(fmt::format("{}, bytes and what binds: timing model, calibration \"{}\"",
                               model ? "times" : "kicks", r.calibration));

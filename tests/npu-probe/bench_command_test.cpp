@@ -86,6 +86,22 @@ TEST_F(BenchCommand, RunsEveryTypeOfEveryOperator) {
   }
 }
 
+TEST_F(BenchCommand, BesideATimeThatIsNotModelledStandsTheModels) {
+  const auto model = bench({"conv", "--dtype", "i8", "--json"}).json();
+  const auto other = tool({"bench", "conv", "--dtype", "i8", "--shapes", shapes, "--device",
+                           "mmio:sim", "--mhz", "600", "--json"})
+                         .json();
+  EXPECT_EQ(other["provenance"], "host");  // the simulator behind registers has no modelled clock
+  ASSERT_EQ(other["rows"].size(), 1u);
+  const auto& row = other["rows"][0];
+  EXPECT_EQ(row["time_us"]["provenance"], "host");
+  EXPECT_EQ(row["time_us"]["samples"], 5);
+  EXPECT_EQ(row["model"]["provenance"], "modelled");
+  EXPECT_EQ(row["model"]["us"], model["rows"][0]["model"]["us"]);
+  EXPECT_EQ(row["kicks"], model["rows"][0]["kicks"]);
+  EXPECT_EQ(row["bytes_moved"], model["rows"][0]["bytes_moved"]);
+}
+
 TEST_F(BenchCommand, TimingOnlyGivesTheSameTimesAsComputing) {
   const auto computed = bench({"--json"}).json();
   const auto timed = bench({"--json", "--timing-only"}).json();
