@@ -191,8 +191,8 @@ TEST(ExplainPrograms, OurMatrixProductsComeBackAsPlanned) {
     for (std::size_t core = 0; core < plan.cores.size(); ++core)
       for (std::uint32_t stage = 0; stage < plan.stages.size(); ++stage) {
         std::vector<std::uint32_t> iova;
-        for (std::size_t i = 0; i < gemm_slots(plan.cores[core]).size(); ++i)
-          iova.push_back(static_cast<std::uint32_t>(i) * 0x10000000);
+        while (iova.size() < gemm_slots(plan.cores[core]).size())
+          iova.push_back(static_cast<std::uint32_t>(iova.size()) * 0x10000000);
         const BoundProgram bound = kernels::bind(emit_gemm(plan, core, stage), iova);
         RegisterState state;
         std::vector<Operator> ops;

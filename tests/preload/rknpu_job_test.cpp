@@ -23,14 +23,18 @@ using rknpu_client::map;
 using Vendor = rknpu_client::Device;
 
 // One product; true if it equals the reference.
-bool multiply(device::Device& device, const kernels::GemmShape& shape, std::uint32_t seed) {
+bool multiply(device::Device& device, const kernels::GemmShape& shape, std::uint32_t seed,
+              const kernels::GemmOptions& options = {}) {
   std::mt19937 rng(seed);
   std::uniform_int_distribution<int> byte(-128, 127);
   std::vector<std::int8_t> a(std::size_t{shape.m} * shape.k), b(std::size_t{shape.n} * shape.k);
   for (auto& x : a) x = static_cast<std::int8_t>(byte(rng));
   for (auto& x : b) x = static_cast<std::int8_t>(byte(rng));
   std::vector<std::int32_t> c(std::size_t{shape.m} * shape.n), want(c.size());
-  kernels::gemm_i8i32(device, shape, a, b, c);
+  device::Device* devices[] = {&device};
+  kernels::Gemm gemm(devices, shape, {kernels::DataType::i8, kernels::DataType::i32}, options);
+  gemm.set_weights(b);
+  gemm.run(a, c);
   kernels::ref_gemm_i8i32(shape, a, b, want);
   return c == want;
 }
@@ -38,13 +42,16 @@ bool multiply(device::Device& device, std::uint32_t seed) {
   return multiply(device, {1 + seed % 40, 1 + seed % 70, 1 + seed % 130}, seed);
 }
 
+// Three tasks of 200 rows in one job.
 constexpr kernels::GemmShape kManyTasks{600, 600, 600};
+const kernels::GemmOptions kInTiles{.choice =
+                                        kernels::GemmChoice{.rows = 200, .columns = 608, .k = 608}};
 
 TEST(RknpuSubmit, TasksOneByOneAndInOneStartAreTheSame) {
   Vendor single(Vendor::Mode::one_by_one), chained(Vendor::Mode::chained);
-  EXPECT_TRUE(multiply(single, kManyTasks, 1));
+  EXPECT_TRUE(multiply(single, kManyTasks, 1, kInTiles));
   EXPECT_GE(single.submits(), 2);
-  EXPECT_TRUE(multiply(chained, kManyTasks, 1));
+  EXPECT_TRUE(multiply(chained, kManyTasks, 1, kInTiles));
   EXPECT_EQ(chained.submits(), 1);
   // What the kernel tells: all tasks counted, the last one's interrupt, the chip's time.
   EXPECT_EQ(chained.last().task_counter, chained.last().task_number);
@@ -125,7 +132,7 @@ TEST(RknpuSubmit, WhatMakesNoSenseIsRefused) {
 // The driver programs the first task's address only [gregordinary/rknpu-submit, on a board].
 TEST(RknpuSubmit, TasksThatAreNotLinkedStopAfterTheFirst) {
   Vendor device(Vendor::Mode::not_linked);
-  EXPECT_THROW(multiply(device, kManyTasks, 2), npu::Error);
+  EXPECT_THROW(multiply(device, kManyTasks, 2, kInTiles), npu::Error);
   EXPECT_GT(device.last().task_number, 1u);
   EXPECT_EQ(device.last().task_counter, 1u);
 }
