@@ -53,7 +53,7 @@ struct BenchCase {
   std::optional<kernels::GemmTypes> types;
 };
 
-/// "128x1536x1536", "56x56x64->128 3x3 s2", "1048576 relu", "8 tasks x 4"
+/// "128x1536x8960" (M x K x N), "56x56x64->128 3x3 s2", "1048576 relu", "8 tasks x 4"
 std::string shape_text(const BenchCase& c);
 /// "i8->i32", or "f16" where both are the same.
 std::string types_text(const kernels::GemmTypes& types);
