@@ -128,8 +128,13 @@ void store(TunedPlans& plans, const TunedGemm& gemm) {
 
 GemmOptions tuned(const TunedPlans& plans, const GemmShape& shape, const GemmTypes& types,
                   unsigned cores, GemmOptions options) {
-  for (const TunedGemm& gemm : plans.gemms)
-    if (same_product(gemm, shape, types, cores, options.on_chip_sums)) options.choice = gemm.choice;
+  for (const TunedGemm& gemm : plans.gemms) {
+    if (!same_product(gemm, shape, types, cores, options.on_chip_sums) ||
+        (gemm.choice.chained && !options.chained))
+      continue;
+    options.choice = gemm.choice;
+    options.chained = gemm.choice.chained;
+  }
   return options;
 }
 

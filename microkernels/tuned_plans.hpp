@@ -49,7 +49,8 @@ struct TunedPlans {
 /// Adds an entry, or takes the place of the one for the same product.
 void store(TunedPlans& plans, const TunedGemm& gemm);
 
-/// `options` with the tuned choice, if there is one for this product; unchanged else.
+/// `options` with the tuned choice, if there is one for this product; unchanged else. A chained
+/// choice is taken only if `options` allow it.
 GemmOptions tuned(const TunedPlans& plans, const GemmShape& shape, const GemmTypes& types,
                   unsigned cores, GemmOptions options = {});
 

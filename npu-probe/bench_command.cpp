@@ -18,11 +18,11 @@
 namespace npu::probe {
 namespace {
 
-constexpr std::size_t kMaxShapesBytes = 4u << 20, kMaxReportBytes = 64u << 20;
+constexpr std::size_t kMaxReportBytes = 64u << 20;
 
 struct Options {
   std::vector<std::string> operators, dtypes;
-  std::string shapes = "default", compare;
+  std::string shapes = "default", compare, tuned;
   BenchSetting setting;
   std::optional<unsigned> repetitions, warmup;
   double threshold = 10;
@@ -32,20 +32,6 @@ struct Options {
 std::string text_of(const std::string& path, std::size_t limit) {
   const std::vector<std::byte> bytes = read_file(path, limit);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-std::vector<BenchCase> shapes_of(const std::string& name) {
-  // A file may be called like a set: "./qwen2.5-1.5b" then.
-  const bool path = name.find('/') != std::string::npos || name.ends_with(".json");
-  if (!path)
-    if (auto set = bench_set(name)) return *std::move(set);
-  if (!std::filesystem::exists(name))
-    throw Error(ErrorCode::bad_file,
-                fmt::format("{}: there is no such file, and no set of that name; sets are default, "
-                            "language models (qwen2.5-0.5b, qwen2.5-1.5b, ...) and networks "
-                            "(mobilenet_v1, ...)",
-                            name));
-  return parse_bench_shapes(text_of(name, kMaxShapesBytes), name);
 }
 
 std::vector<BenchOp> operators_of(const std::vector<std::string>& names) {
@@ -61,7 +47,7 @@ std::vector<BenchCase> cases_of(const Options& o) {
   std::vector<TypeFilter> types;
   for (const std::string& text : o.dtypes) types.push_back(parse_type_filter(text));
   const std::vector<BenchOp> ops = operators_of(o.operators);
-  std::vector<BenchCase> cases = expand_cases(shapes_of(o.shapes), ops, types);
+  std::vector<BenchCase> cases = expand_cases(named_shapes(o.shapes), ops, types);
   if (cases.empty())
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("no shape of \"{}\" is of the operators and types asked for; npu-probe "
@@ -111,6 +97,7 @@ void bench(Options& o, Io& io) {
                         o.setting.cores.end());
   o.setting.repetitions = o.repetitions;
   o.setting.warmup = o.warmup;
+  if (!o.tuned.empty()) o.setting.plans = kernels::load_tuned_plans(o.tuned);
   BenchReport report;
   try {
     report = run_bench(cases, o.setting, progress_bar(io));
@@ -170,6 +157,8 @@ void add_bench(CLI::App& app, Io& io) {
                   "tell it")
       ->check(CLI::Range(1.0, 4000.0));
   sub->add_option("--calibration", o->setting.calibration, "constants of the timing model")
+      ->type_name("FILE.json");
+  sub->add_option("--tuned", o->tuned, "plans of matrix products that npu-probe tune found")
       ->type_name("FILE.json");
   sub->add_flag("--timing-only", o->setting.timing_only,
                 "sim: check and time the programs, do not compute");

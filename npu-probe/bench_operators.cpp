@@ -100,13 +100,18 @@ kernels::Requant byte_requant(std::uint64_t k) {
 }
 
 BenchSubject gemm_subject(const kernels::GemmShape& s, const kernels::GemmTypes& types,
-                          std::span<Device* const> devices) {
+                          std::span<Device* const> devices, const kernels::TunedPlans* plans) {
+  const device::DeviceInfo& info = devices.front()->info();
+  kernels::GemmOptions options{.chained = info.chains};
+  if (info.npu_mhz > 0) options.npu_hz = info.npu_mhz * 1e6;
+  if (plans != nullptr)
+    options = tuned(*plans, s, types, static_cast<unsigned>(devices.size()), options);
   struct State {
     kernels::Gemm gemm;
     HostArray a, c;
   };
   const std::uint64_t m = s.m, n = s.n, k = s.k;
-  const auto state = std::make_shared<State>(State{kernels::Gemm(devices, s, types),
+  const auto state = std::make_shared<State>(State{kernels::Gemm(devices, s, types, options),
                                                    HostArray(types.in, m * k, true),
                                                    HostArray(types.out, m * n, false)});
   state->gemm.set_weights(HostArray(types.in, n * k, true).in());
@@ -251,13 +256,15 @@ BenchSubject copy_subject(const BenchCopy& v, DataType type, std::span<Device* c
 
 }  // namespace
 
-BenchSubject make_subject(const BenchCase& c, std::span<Device* const> devices) {
+BenchSubject make_subject(const BenchCase& c, std::span<Device* const> devices,
+                          const kernels::TunedPlans* plans) {
   if (!c.types)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("{} {} has no type to run with", to_string(c.op), shape_text(c)));
   const kernels::GemmTypes& types = *c.types;
   switch (c.op) {
-    case BenchOp::gemm: return gemm_subject(std::get<kernels::GemmShape>(c.shape), types, devices);
+    case BenchOp::gemm:
+      return gemm_subject(std::get<kernels::GemmShape>(c.shape), types, devices, plans);
     case BenchOp::conv:
     case BenchOp::dw: return conv_subject(std::get<kernels::Conv2dShape>(c.shape), types, devices);
     case BenchOp::add: return vector_subject(std::get<BenchVector>(c.shape), types.in, devices);

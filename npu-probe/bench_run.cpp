@@ -113,7 +113,7 @@ class Bench {
     BenchDevice& device = row.computed ? *device_ : timer();
     const auto built = Clock::now();
     const std::vector<Device*> files = device.files(cores);
-    const BenchSubject subject = make_subject(c, files);
+    const BenchSubject subject = make_subject(c, files, plans());
     row.prepare = seconds_since(built);
     row.provenance = std::string(to_string(device.info().time_base));
     row.macs = subject.macs;
@@ -149,6 +149,7 @@ class Bench {
     return setting_.repetitions.value_or(device_->simulated() ? 1 : 5);
   }
   unsigned warmup() const { return setting_.warmup.value_or(device_->simulated() ? 0 : 1); }
+  const kernels::TunedPlans* plans() const { return setting_.plans ? &*setting_.plans : nullptr; }
   double hz() const { return (clock_.mhz > 0 ? clock_.mhz : 600) * 1e6; }
 
   std::string modelled(std::string spec, double mhz) const {
@@ -170,7 +171,7 @@ class Bench {
 
   BenchModel model_of(const BenchCase& c, unsigned cores) {
     BenchDevice& device = timer();
-    const BenchSubject subject = make_subject(c, device.files(cores));
+    const BenchSubject subject = make_subject(c, device.files(cores), plans());
     device.recorder().clear();
     const kernels::RunStats stats = subject.run();
     return device.recorder().model(seconds(stats.device), cores, calibration_.values, hz());

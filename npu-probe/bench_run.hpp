@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "microkernels/executor.hpp"
+#include "microkernels/tuned_plans.hpp"
 #include "npu-device/device.hpp"
 #include "npu-probe/bench.hpp"
 #include "npu-sim/observer.hpp"
@@ -28,8 +29,9 @@ struct BenchSubject {
 };
 
 /// Builds the operator and packs its weights. Throws what the operator's constructor throws:
-/// invalid_argument for a shape that it cannot do, out_of_memory.
-BenchSubject make_subject(const BenchCase& c, std::span<device::Device* const> devices);
+/// invalid_argument for a shape that it cannot do, out_of_memory. `plans`: for matrix products.
+BenchSubject make_subject(const BenchCase& c, std::span<device::Device* const> devices,
+                          const kernels::TunedPlans* plans = nullptr);
 BenchSubject make_submit_subject(const BenchSubmit& shape,
                                  std::span<device::Device* const> devices);
 
@@ -80,6 +82,7 @@ struct BenchSetting {
   bool timing_only = false;   ///< sim: never compute
   double simulate_limit = 2;  ///< s: sim: rows that take longer to simulate are only timed
   std::vector<unsigned> cores = {1};
+  std::optional<kernels::TunedPlans> plans;  ///< of `npu-probe tune`
 };
 
 /// Told before each row; may throw to stop.

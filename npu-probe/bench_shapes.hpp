@@ -40,6 +40,9 @@ std::optional<std::vector<BenchCase>> bench_set(std::string_view name);
 /// A file of shapes, docs/bench.md. Throws bad_file with `where` and the path of the value.
 std::vector<BenchCase> parse_bench_shapes(std::string_view json, std::string_view where);
 
+/// What a user names: a set, or a file of shapes. Throws bad_file if it is neither.
+std::vector<BenchCase> named_shapes(const std::string& name);
+
 /// With types: a case that has some is kept if `asked` is empty or names them, one that has none is
 /// there once for each asked or usual pair. Only of `ops`, if that is not empty.
 std::vector<BenchCase> expand_cases(std::span<const BenchCase> cases, std::span<const BenchOp> ops,

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "npu-probe/bench_shapes.hpp"
+#include "npu-probe/files.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::probe {
@@ -264,6 +266,22 @@ std::vector<BenchCase> parse_bench_shapes(std::string_view text, std::string_vie
   std::stable_sort(all.begin(), all.end(),
                    [](const BenchCase& a, const BenchCase& b) { return a.op < b.op; });
   return all;
+}
+
+std::vector<BenchCase> named_shapes(const std::string& name) {
+  constexpr std::size_t kMaxBytes = std::size_t{4} << 20;
+  // A file may be called like a set: "./qwen2.5-1.5b" then.
+  const bool path = name.find('/') != std::string::npos || name.ends_with(".json");
+  if (!path)
+    if (auto set = bench_set(name)) return *std::move(set);
+  if (!std::filesystem::exists(name))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{}: there is no such file, and no set of that name; sets are default, "
+                            "language models (qwen2.5-0.5b, qwen2.5-1.5b, ...) and networks "
+                            "(mobilenet_v1, ...)",
+                            name));
+  const std::vector<std::byte> bytes = read_file(name, kMaxBytes);
+  return parse_bench_shapes({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name);
 }
 
 }  // namespace npu::probe

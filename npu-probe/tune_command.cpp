@@ -28,8 +28,6 @@ namespace {
 using kernels::DataType;
 using nlohmann::ordered_json;
 
-constexpr std::size_t kMaxShapesBytes = std::size_t{4} << 20;
-
 struct Options {
   std::string shapes, device, output, dtypes, search = "auto";
   std::vector<unsigned> cores{3};
@@ -40,16 +38,12 @@ struct Options {
 };
 
 std::vector<BenchCase> cases(const Options& o) {
-  std::optional<std::vector<BenchCase>> all = bench_set(o.shapes);
-  if (!all) {
-    const std::vector<std::byte> bytes = read_file(o.shapes, kMaxShapesBytes);
-    all = parse_bench_shapes({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, o.shapes);
-  }
+  const std::vector<BenchCase> all = named_shapes(o.shapes);
   std::vector<TypeFilter> types;
   for (const std::string& name : CLI::detail::split(o.dtypes, ','))
     if (!name.empty()) types.push_back(parse_type_filter(name));
   const BenchOp ops[] = {BenchOp::gemm};
-  std::vector<BenchCase> gemms = expand_cases(*all, ops, types);
+  std::vector<BenchCase> gemms = expand_cases(all, ops, types);
   if (gemms.empty())
     throw Error(
         ErrorCode::bad_file,

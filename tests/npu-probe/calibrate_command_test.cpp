@@ -101,7 +101,8 @@ TEST_F(Calibrate, AnotherChipIsRecovered) {
 TEST_F(Calibrate, ADeviceWithoutChainsKeepsWhatItCannotTell) {
   const Output r = tool({"calibrate", "--device", "sim:timing-only", "--json"});
   ASSERT_EQ(r.status, 0) << r.err;
-  for (const auto& c : r.json()["constants"]) {
+  const nlohmann::json report = r.json();
+  for (const auto& c : report["constants"]) {
     if (c["name"] == "task_start_cycles" || c["name"] == "ppu_elements_per_cycle") {
       EXPECT_EQ(c["certainty"], "default") << c;
       EXPECT_NE(c["why"], "") << c;

@@ -49,6 +49,31 @@ TEST_F(Tune, TheClockOfTheModelIsPartOfTheMachine) {
   EXPECT_EQ(kernels::load_tuned_plans(file).machine.npu_mhz, 200);  // left as it was
 }
 
+// What is tuned is what then runs.
+TEST_F(Tune, BenchTakesTheFile) {
+  ASSERT_EQ(tool({"tune", shapes, "-o", file, "--device", "sim:chain", "--cores", "3"}).status, 0);
+  const auto kicks = [&](const std::string& device) {
+    const Output r = tool({"bench", "gemm", "--shapes", shapes, "--cores", "3", "--tuned", file,
+                           "--device", device, "--json"});
+    EXPECT_EQ(r.status, 0) << r.err;
+    std::vector<int> counts;
+    const nlohmann::json report = r.json();
+    for (const auto& row : report["rows"]) counts.push_back(row["kicks"].get<int>());
+    return counts;
+  };
+  const kernels::TunedPlans plans = kernels::load_tuned_plans(file);
+  const std::vector<int> chained = kicks("sim:chain");
+  ASSERT_EQ(chained.size(), plans.gemms.size());
+  for (std::size_t i = 0; i < chained.size(); ++i) {
+    const kernels::TunedGemm& gemm = plans.gemms[i];
+    const auto options = kernels::tuned(plans, gemm.shape, gemm.types, 3, {.chained = true});
+    EXPECT_EQ(chained[i],
+              static_cast<int>(plan_gemm(gemm.shape, gemm.types, 3, options).time.kicks));
+  }
+  EXPECT_EQ(kicks("sim").size(), plans.gemms.size());  // stock: no chained plan is taken
+  EXPECT_EQ(tool({"bench", "gemm", "--shapes", shapes, "--tuned", shapes}).status, 4);
+}
+
 TEST_F(Tune, ChainedPlansWhereTheDeviceTakesThem) {
   ASSERT_EQ(tool({"tune", shapes, "-o", file, "--device", "sim:chain"}).status, 0);
   bool chained = false;
@@ -103,8 +128,9 @@ TEST_F(Tune, RunsEveryPlanOnADeviceAndChecksItsResults) {
   const Output r = tool({"tune", shapes, "--search", "exhaustive", "-r", "1", "--cores", "2",
                          "--on-chip-sums", "--json"});
   ASSERT_EQ(r.status, 0) << r.err;
-  ASSERT_EQ(r.json()["search"].size(), 6u);
-  for (const auto& row : r.json()["search"]) {
+  const nlohmann::json report = r.json();
+  ASSERT_EQ(report["search"].size(), 6u);
+  for (const auto& row : report["search"]) {
     EXPECT_EQ(row["failed"], 0) << row;
     EXPECT_GT(row["timed"], 0);
   }
