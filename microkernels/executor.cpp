@@ -154,7 +154,8 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
       jobs.looked_at.assign(looked_at.begin(), looked_at.end());
       jobs.jobs = group(program, stages[i][s],
                         static_cast<std::uint32_t>(core.regcmd.iova() + offset), handles);
-      std::memcpy(core.regcmd.host().data() + offset, program.words.data(), size);
+      if (size != 0)  // a core without a task in this stage
+        std::memcpy(core.regcmd.host().data() + offset, program.words.data(), size);
       for (const BoundProgram::Task& task : program.tasks) jobs.words += task.count;
       for (const TaskInfo& task : jobs.tasks) {
         jobs.macs += task.macs;
