@@ -14,7 +14,8 @@ Installs what is needed (scripts/setup.sh --dev), builds into build/<preset>/ an
   asan      unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
   aarch64   cross build; unit tests under emulation (QEMU). Skipped on an arm64 machine, where
             release is the native build
-  fuzz      every fuzzer, built with clang, for a few seconds from its corpus
+  fuzz      every fuzzer, built with clang, for a few seconds from its corpus (with --all clang
+            builds everything)
 
   --all             also the tests labelled slow, virtual-board and teflon
   --fuzz SECONDS    time for each fuzzer, from a seed of its own each time; 0 only replays the
@@ -75,9 +76,9 @@ quietly() { # quietly LOG COMMAND...
     fi
 }
 
-build() { # build PRESET
+build() { # build PRESET [TARGET]
     quietly "build/$1-configure.log" cmake --preset "$1" -D BUILD_TESTING=ON || return
-    quietly "build/$1-build.log" cmake --build --preset "$1" || return
+    quietly "build/$1-build.log" cmake --build --preset "$1" --target "${2:-all}" || return
     tail -n 1 "build/$1-build.log"
 }
 
@@ -108,8 +109,10 @@ heading "Setup: Debian packages"
 scripts/setup.sh --dev
 
 # Sanitizers and emulation are for the quick tests; what takes long runs once, in release.
+# clang builds what the fuzzers need, which is all but the tests.
 skip=(--label-exclude '^(slow|virtual-board|teflon)$')
-[[ $everything == no ]] || skip=()
+clang_target=fuzzers
+[[ $everything == no ]] || { skip=() && clang_target=all; }
 
 for preset in "${presets[@]}"; do
     case $preset in
@@ -128,7 +131,7 @@ for preset in "${presets[@]}"; do
                 --label-regex '^(unit|packaging)$'
             ;;
         fuzz)
-            stage "fuzz: build with clang" build fuzz
+            stage "fuzz: build with clang" build fuzz "$clang_target"
             stage "fuzz: corpora" run_tests fuzz --label-regex '^fuzz$'
             ((fuzz_seconds == 0)) || stage "fuzz: $fuzz_seconds s for each fuzzer" fuzz
             ;;
