@@ -22,6 +22,7 @@ struct ClockedJob {
   unsigned core = 0;
   std::vector<std::vector<sim::TaskWork>> starts;  ///< tasks of each start
   bool retired = false;                            ///< by the driver's timeout
+  bool waited = false;                             ///< the host has seen its output
 
   // Times in seconds of the modelled clock.
   double ready = 0;                 ///< when the host had submitted it

@@ -108,7 +108,10 @@ void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<S
   if (jobs.empty()) return;
   {
     std::lock_guard lock(mutex_);
-    if (entity->pending == 0) {
+    // By the modelled clock a file has work until the host has waited for it.
+    const bool rests =
+        entity->pending == 0 && (!clock_->listening() || !entity->last || entity->last->waited);
+    if (rests) {
       // The scheduler takes the first of equals. But a simulated job may have ended before the host
       // submits the next file's, which no chip's has: a resting file stays then, so that files are
       // spread alike whatever this computer's speed.
@@ -125,6 +128,7 @@ void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<S
       job.clocked = std::make_shared<ClockedJob>();
       job.clocked->core = *entity->core;
       clock_->submitted(job.clocked);
+      entity->last = job.clocked;
       for (const auto& buffer : job.out) {
         ++buffer->writers;
         buffer->last_writer = job.clocked;
@@ -169,6 +173,7 @@ std::optional<JobFault> SimMachine::wait(SimBuffer& buffer, Device::Clock::time_
                                 buffer.iova, buffer.writers),
                     true};
   }
+  if (buffer.last_writer) buffer.last_writer->waited = true;
   clock_->waited(std::exchange(buffer.last_writer, nullptr));
   clock_->synchronised(buffer.bytes);
   if (clock_->full() && pending_ == 0) clock_->now();

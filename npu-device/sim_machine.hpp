@@ -64,7 +64,8 @@ struct SimEntity {
   std::shared_ptr<IovaWindow> iovas = std::make_shared<IovaWindow>();
   std::optional<unsigned> core;  ///< where its last job was queued
   std::size_t pending = 0;       ///< queued and running jobs
-  std::uint64_t submitted = 0;   ///< jobs ever; numbers in messages count from 1
+  std::shared_ptr<ClockedJob> last{};
+  std::uint64_t submitted = 0;  ///< jobs ever; numbers in messages count from 1
   std::deque<std::string> notes;
 };
 
