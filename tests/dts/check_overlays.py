@@ -29,6 +29,10 @@ RAILS = {
     "rk3588-evb": (DCDC + "2", DCDC + "6"),
     "rk3588-npu-generic": None,
 }
+# Boards for which dts/README.md says "never the generic overlay".
+NEVER_GENERIC = {"rk3588-vicharak-axon", "rk3588-vicharak-vaaman2", "rk3588s-gameforce-ace",
+                 "rk3588-youyeetoo-yy3588"}
+OFF = "off"  # the file name of what npu_off() makes
 SUPPLIES = {"npu-supply", "sram-supply", "domain-supply"}
 
 
@@ -49,6 +53,9 @@ def compile_overlays(dts, build, options=()):
 
 def state_of_npu(tree):
     """What keeps the NPU of a tree from working, as sentences; and where its rails are."""
+    missing = [path for path in CORES + MMUS + [DOMAIN] if path not in tree]
+    if missing:
+        return [f"there is no {path}" for path in missing], set()
     wrong, rails, node_of = [], set(), fdt.phandles(tree)
     for core, mmu in zip(CORES, MMUS):
         for path in (core, mmu):
@@ -65,6 +72,14 @@ def state_of_npu(tree):
     elif not fdt.text(tree[rail].get("regulator-name", b"")).startswith("vdd_npu"):
         wrong.append(f"{rail} is no NPU rail")
     return wrong, rails
+
+
+def rails_that_go_out(tree):
+    """NPU rails that the kernel knows, may switch off and does not know to be needed."""
+    used = tree[DOMAIN].get("domain-supply")
+    return [path for path, node in tree.items()
+            if fdt.text(node.get("regulator-name", b"")).startswith("vdd_npu")
+            and "regulator-always-on" not in node and (not used or node.get("phandle") != used)]
 
 
 def changed_otherwise(before, after):
@@ -124,8 +139,13 @@ def check_tree(name, dtb, dtbo, build):
     wrong, rails = state_of_npu(after)
     if RAILS[name] is None:
         wrong = [w for w in wrong if "disabled" in w or "iommus" in w]
+        # npu_off() took the supplies, so its trees prove nothing here.
+        if rails_that_go_out(after) and dtb.stem not in NEVER_GENERIC | {OFF}:
+            wrong.append("the rail goes out, and README.md does not warn of it")
     elif rails != {RAILS[name]}:
         wrong.append(f"rails are {rails}")
+    elif rails_that_go_out(after):
+        wrong.append(f"the kernel switches {rails_that_go_out(after)} off")
     wrong += [f"changes {c}" for c in changed_otherwise(before, after)]
     wrong += [f"loses {r}" for r in lost_references(before, after)]
     return wrong, True
@@ -144,7 +164,7 @@ def check_apply(dts, build):
             was_off = any("disabled" in w for w in state_of_npu(tree)[0])
             bases = [dtb]
             if not was_off:
-                bases.append(build / "off.dtb")
+                bases.append(build / (OFF + ".dtb"))
                 npu_off(tree, dtb, bases[1])
             for name, dtbo in overlays.items():
                 if name in ("rk3588-rock-5-itx", "rk3588-orangepi-5-plus") and dtb.stem != name:
