@@ -19,11 +19,14 @@ CORES = ["/npu@fdab0000", "/npu@fdac0000", "/npu@fdad0000"]
 MMUS = ["/iommu@fdab9000", "/iommu@fdaca000", "/iommu@fdada000"]
 DOMAIN = "/power-management@fd8d8000/power-controller/power-domain@8"
 I2C1, I2C2 = "/i2c@fea90000/regulator@42", "/i2c@feaa0000/regulator@42"
+I2C0, I2C4 = "/i2c@fd880000/regulator@42", "/i2c@feac0000/regulator@42"
 DCDC = "/spi@feb20000/pmic@0/regulators/dcdc-reg"
 # Overlay: node of the logic's rail, node of the SRAM's rail.
 RAILS = {
     "rk3588-rock-5-itx": (I2C1, I2C1),
     "rk3588-orangepi-5-plus": (I2C1, I2C1),
+    "rk3588-jaguar": (I2C0, I2C0),
+    "rk3588-tiger": (I2C4, I2C4),
     "rk3588-npu-rail-i2c1": (I2C1, I2C1),
     "rk3588-npu-rail-i2c2": (I2C2, I2C2),
     "rk3588-evb": (DCDC + "2", DCDC + "6"),
