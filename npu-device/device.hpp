@@ -138,7 +138,7 @@ class Device {
   /// The time on this device; differences are what counts. On a chip that is Clock. On "sim" it is
   /// the timing model's: it passes in jobs that were waited for and in prep() and fini(), for all
   /// files of the machine alike, never in the host's own work; the first call starts it, later
-  /// ones wait until the machine rests. One thread should drive the machine then.
+  /// ones wait until the machine rests. Files count as driven by a thread each.
   virtual std::chrono::nanoseconds now() { return Clock::now().time_since_epoch(); }
 
   /// Another file on the same device, with its own IOVA window.

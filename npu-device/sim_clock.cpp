@@ -40,16 +40,16 @@ void SimClock::faulted(unsigned core, const sim::Fault& fault) {
   if (next_) next_->faulted(core, fault);
 }
 
-void SimClock::submitted(const std::shared_ptr<ClockedJob>& job) {
-  if (listening_) log_.push_back({Event::What::submit, job});
+void SimClock::submitted(const void* file, const std::shared_ptr<ClockedJob>& job) {
+  if (listening_) log_.push_back({Event::What::submit, file, job});
 }
 
-void SimClock::waited(const std::shared_ptr<ClockedJob>& job) {
-  if (listening_ && job) log_.push_back({Event::What::wait, job});
+void SimClock::waited(const void* file, const std::shared_ptr<ClockedJob>& job) {
+  if (listening_ && job) log_.push_back({Event::What::wait, file, job});
 }
 
-void SimClock::synchronised(std::uint64_t bytes) {
-  if (listening_) log_.push_back({Event::What::synchronise, nullptr, bytes});
+void SimClock::synchronised(const void* file, std::uint64_t bytes) {
+  if (listening_) log_.push_back({Event::What::synchronise, file, nullptr, bytes});
 }
 
 void SimClock::estimate(ClockedJob& job) const {
@@ -64,41 +64,38 @@ void SimClock::estimate(ClockedJob& job) const {
   }
 }
 
-// Lets the cores work until `job` has ended. A core's jobs run in order; each goes on at the rate
-// that belongs to the number of cores at work.
-void SimClock::advance_to(const ClockedJob& job) {
+// Lets the cores work until one job has ended; false if there is none. A core's jobs run in order;
+// each goes on at the rate that belongs to the number of cores at work.
+bool SimClock::end_next_job() {
   constexpr double kNever = std::numeric_limits<double>::infinity();
-  while (!job.end) {
+  for (;;) {
     double arrival = kNever;
+    std::array<bool, 3> works{};
     unsigned active = 0;
-    for (const auto& queue : queues_) {
-      if (queue.empty()) continue;
-      if (queue.front()->ready <= cores_)
+    for (std::size_t core = 0; core < queues_.size(); ++core) {
+      if (queues_[core].empty()) continue;
+      works[core] = queues_[core].front()->ready <= cores_;
+      if (works[core])
         ++active;
       else
-        arrival = std::min(arrival, queue.front()->ready);
+        arrival = std::min(arrival, queues_[core].front()->ready);
     }
     if (active == 0) {
-      if (arrival == kNever) return;  // it was submitted before the clock listened
+      if (arrival == kNever) return false;
       cores_ = arrival;
       continue;
     }
-    const auto working = [&](const auto& queue) {
-      return !queue.empty() && queue.front()->ready <= cores_;
-    };
     double step = arrival - cores_;
-    ClockedJob* next = nullptr;
-    for (const auto& queue : queues_) {
-      if (!working(queue)) continue;
-      ClockedJob& head = *queue.front();
+    const ClockedJob* next = nullptr;
+    for (std::size_t core = 0; core < queues_.size(); ++core) {
+      if (!works[core]) continue;
+      const ClockedJob& head = *queues_[core].front();
       const double left = (1 - head.progress) * head.seconds[active - 1];
       if (left <= step) {
         step = left;
         next = &head;
       }
     }
-    std::array<bool, 3> works{};
-    for (std::size_t core = 0; core < queues_.size(); ++core) works[core] = working(queues_[core]);
     cores_ = next != nullptr ? cores_ + step : arrival;
     for (std::size_t core = 0; core < queues_.size(); ++core) {
       if (!works[core]) continue;
@@ -109,27 +106,53 @@ void SimClock::advance_to(const ClockedJob& job) {
       head.end = cores_;
       queues_[core].pop_front();
     }
+    if (next != nullptr) return true;
   }
 }
 
-std::chrono::nanoseconds SimClock::now() {
-  for (Event& event : std::exchange(log_, {})) {
-    switch (event.what) {
-      case Event::What::submit:
-        event.job->ready = host_;
-        estimate(*event.job);
-        queues_[event.job->core].push_back(std::move(event.job));
-        break;
-      case Event::What::wait:
-        advance_to(*event.job);
-        host_ = std::max(host_, event.job->end.value_or(host_));
-        break;
-      case Event::What::synchronise:
-        host_ +=
-            static_cast<double>(event.bytes) / timing_.calibration.host_sync_alone_bytes_per_second;
-        break;
-    }
+// False if the file's thread waits for a job that has not ended.
+bool SimClock::do_next(Host& host) {
+  Event& event = host.events.front();
+  switch (event.what) {
+    case Event::What::submit:
+      event.job->ready = host.time;
+      estimate(*event.job);
+      queues_[event.job->core].push_back(event.job);
+      break;
+    case Event::What::wait:
+      if (!event.job->end) return false;
+      host.time = std::max(host.time, *event.job->end);
+      break;
+    case Event::What::synchronise:
+      host.time +=
+          static_cast<double>(event.bytes) / timing_.calibration.host_sync_alone_bytes_per_second;
+      break;
   }
+  host.events.pop_front();
+  return true;
+}
+
+std::chrono::nanoseconds SimClock::now() {
+  std::vector<Host> hosts;
+  for (Event& event : std::exchange(log_, {})) {
+    auto host = std::ranges::find(hosts, event.file, &Host::file);
+    if (host == hosts.end()) host = hosts.insert(host, {event.file, {}, host_});
+    host->events.push_back(std::move(event));
+  }
+  // The cores go on only when every thread waits for them: nobody submits into their past.
+  for (;;) {
+    bool done = true, moved = false;
+    for (Host& host : hosts) {
+      while (!host.events.empty() && do_next(host)) moved = true;
+      done &= host.events.empty();
+    }
+    if (done) break;
+    if (moved || end_next_job()) continue;
+    // What they wait for was submitted before the clock listened.
+    for (Host& host : hosts)
+      if (!host.events.empty()) host.events.pop_front();
+  }
+  for (const Host& host : hosts) host_ = std::max(host_, host.time);
   return std::chrono::nanoseconds(static_cast<std::int64_t>(host_ * 1e9 + 0.5));
 }
 

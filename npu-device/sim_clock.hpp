@@ -31,11 +31,12 @@ struct ClockedJob {
   std::optional<double> end;
 };
 
-/// What the host did, in order: submits, waits and buffer synchronisations. now() replays what is
-/// new. A job takes its core for as long as JobTime::total; busy cores share the memory. Time
-/// passes in jobs that the host waits for and in PREP_BO and FINI_BO; the host's own work takes
-/// none, and the host is taken to be one thread. Not thread safe: the machine guards it, but for
-/// the observer's calls, which come from the threads of the cores.
+/// What the host did with each file, in order: submits, waits and buffer synchronisations. now()
+/// replays what is new. A job takes its core for as long as JobTime::total; busy cores share the
+/// memory. Time passes in jobs that the host waits for and in PREP_BO and FINI_BO; the host's own
+/// work takes none. Every file is taken to have a thread of its own, and now() to be where they
+/// meet: so it does not matter how this computer's threads take turns. Not thread safe: the machine
+/// guards it, but for the observer's calls, which come from the threads of the cores.
 class SimClock final : public sim::Observer {
  public:
   SimClock(const SimTiming& timing, std::shared_ptr<sim::Observer> next);
@@ -44,9 +45,10 @@ class SimClock final : public sim::Observer {
   void start() { listening_ = true; }
   bool listening() const { return listening_; }
 
-  void submitted(const std::shared_ptr<ClockedJob>& job);
-  void waited(const std::shared_ptr<ClockedJob>& job);  ///< nullptr: there was none
-  void synchronised(std::uint64_t bytes);               ///< PREP_BO, FINI_BO
+  /// `file` tells one file from another.
+  void submitted(const void* file, const std::shared_ptr<ClockedJob>& job);
+  void waited(const void* file, const std::shared_ptr<ClockedJob>& job);  ///< nullptr: none
+  void synchronised(const void* file, std::uint64_t bytes);               ///< PREP_BO, FINI_BO
 
   /// Call it while no job is queued or runs.
   std::chrono::nanoseconds now();
@@ -68,12 +70,21 @@ class SimClock final : public sim::Observer {
  private:
   struct Event {
     enum class What : std::uint8_t { submit, wait, synchronise } what;
+    const void* file;
     std::shared_ptr<ClockedJob> job;
     std::uint64_t bytes = 0;
   };
 
+  /// What one file's thread did, and where it stands.
+  struct Host {
+    const void* file;
+    std::deque<Event> events;
+    double time = 0;
+  };
+
   void estimate(ClockedJob& job) const;
-  void advance_to(const ClockedJob& job);
+  bool end_next_job();
+  bool do_next(Host& host);
 
   SimTiming timing_;
   std::shared_ptr<sim::Observer> next_;
@@ -82,7 +93,7 @@ class SimClock final : public sim::Observer {
 
   std::vector<Event> log_;
   std::array<std::deque<std::shared_ptr<ClockedJob>>, 3> queues_;
-  double host_ = 0;   // where the host stands
+  double host_ = 0;   // where the host stood when it last asked
   double cores_ = 0;  // up to where the cores' work is known
 };
 

@@ -127,7 +127,7 @@ void SimMachine::enqueue(const std::shared_ptr<SimEntity>& entity, std::vector<S
       job.number = ++entity->submitted;
       job.clocked = std::make_shared<ClockedJob>();
       job.clocked->core = *entity->core;
-      clock_->submitted(job.clocked);
+      clock_->submitted(entity->space.get(), job.clocked);
       entity->last = job.clocked;
       for (const auto& buffer : job.out) {
         ++buffer->writers;
@@ -174,15 +174,15 @@ std::optional<JobFault> SimMachine::wait(SimBuffer& buffer, Device::Clock::time_
                     true};
   }
   if (buffer.last_writer) buffer.last_writer->waited = true;
-  clock_->waited(std::exchange(buffer.last_writer, nullptr));
-  clock_->synchronised(buffer.bytes);
+  clock_->waited(buffer.space.get(), std::exchange(buffer.last_writer, nullptr));
+  clock_->synchronised(buffer.space.get(), buffer.bytes);
   if (clock_->full() && pending_ == 0) clock_->now();
   return std::exchange(buffer.fault, std::nullopt);
 }
 
 void SimMachine::synchronise(const SimBuffer& buffer) {
   const std::lock_guard lock(mutex_);
-  clock_->synchronised(buffer.bytes);
+  clock_->synchronised(buffer.space.get(), buffer.bytes);
 }
 
 std::chrono::nanoseconds SimMachine::now() {
