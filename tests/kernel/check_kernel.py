@@ -3,6 +3,7 @@
 """Keeps kernel/ true.
 
 check_kernel.py files ROOT            the fragment and the patches by themselves; needs no kernel source
+check_kernel.py broken ROOT           the same files with a fault put in: each must be noticed
 check_kernel.py source ROOT [TREE]    against an unpacked kernel source: every symbol of the fragment is in
                                       a Kconfig file, every patch applies or is there already
 TREE is $ROSENBLATT_KERNEL_SOURCE if not given. Exit 0 ok, 1 something is wrong, 2 usage, 77 no source.
@@ -96,7 +97,42 @@ def check_files(root):
             yield f"kernel/README.md: no row for {patch.name}"
 
 
-def check_source(root, tree):
+def without(pattern):
+    return lambda text: re.sub(pattern, "", text, count=1, flags=re.M)
+
+
+# A fault, and a word of what must be said of it.
+BROKEN_FRAGMENT = [
+    (without(r"(?:^#.*\n)+(?=CONFIG_IKCONFIG=)"), "no reason"),
+    (without(r"^CONFIG_DRM_ACCEL_ROCKET=m\n"), "CONFIG_DRM_ACCEL_ROCKET is missing"),
+    (lambda text: text + "\n# again\nCONFIG_PM=y\n", "twice"),
+    (lambda text: text + "\n# a reason\nCONFIG_PM = y\n", "not CONFIG_NAME=VALUE"),
+]
+BROKEN_PATCH = [
+    (without(r"^Signed-off-by: .*\n"), "Signed-off-by"),
+    (without(r"^Subject: .*\n"), "subject"),
+    (without(r"^From 0.*\n"), "first line"),
+    (without(r"^\+(?!\+\+ ).*\n"), "number of lines"),
+    (without(r"^ \t.*\n"), "number of lines"),
+    (lambda text: text.split("\ndiff ", 1)[0] + "\n", "no hunk"),
+]
+
+
+def check_broken(root):
+    fragment = (root / "kernel/config/rosenblatt.config").read_text(encoding="utf-8")
+    cases = [("the fragment", fragment, fragment_faults, change, word)
+             for change, word in BROKEN_FRAGMENT]
+    cases += [(patch.name, patch.read_text(encoding="utf-8"), patch_faults, change, word)
+              for patch in patches(root) for change, word in BROKEN_PATCH]
+    for name, text, faults, change, word in cases:
+        broken = change(text)
+        if broken == text:
+            yield f"{name}: nothing to break for '{word}'"
+        elif not any(word in fault for fault in faults(broken)):
+            yield f"{name}: broken so that '{word}' should be said, but it was not"
+
+
+def unknown_symbols(root, tree):
     known = set()
     for file in tree.rglob("Kconfig*"):
         if file.is_file():
@@ -106,6 +142,10 @@ def check_source(root, tree):
     for name in symbols(fragment.read_text(encoding="utf-8")):
         if name not in known:
             yield f"{fragment.relative_to(root)}: no Kconfig file of {tree} has {name}"
+
+
+def check_source(root, tree):
+    yield from unknown_symbols(root, tree)
     for patch in patches(root):
         file, mark = THERE_ALREADY.get(patch.name[:4], (None, None))
         if file and (tree / file).is_file() and mark in (tree / file).read_text(encoding="utf-8"):
@@ -122,6 +162,8 @@ def check_source(root, tree):
 def main(arguments):
     if len(arguments) == 2 and arguments[0] == "files":
         faults = check_files(pathlib.Path(arguments[1]).resolve())
+    elif len(arguments) == 2 and arguments[0] == "broken":
+        faults = check_broken(pathlib.Path(arguments[1]).resolve())
     elif len(arguments) in (2, 3) and arguments[0] == "source":
         tree = arguments[2] if len(arguments) == 3 else os.environ.get("ROSENBLATT_KERNEL_SOURCE")
         if not tree:
