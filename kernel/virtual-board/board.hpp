@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// Windows, lines, DMA and resets between QEMU and libnpusim.so.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <optional>
+#include <string>
+
+#include "kernel/virtual-board/arguments.hpp"
+#include "kernel/virtual-board/guest_time.hpp"
+#include "kernel/virtual-board/qemu.hpp"
+#include "npu-sim/npusim.h"
+
+namespace npu::vboard {
+
+/// Reset lines, a "snps,dw-high-reset" controller: srst_a of core n is bit 2n, srst_h bit 2n+1; a
+/// set bit asserts.
+constexpr std::uint64_t kResetAddress = 0xFD7C0000, kResetBytes = 4;
+
+/// Locks. Everything here runs under QEMU's big lock but the three callbacks of the model, which
+/// come from its threads. Those take no lock of QEMU: memory is reached as an RCU reader, and a
+/// change of a line only wakes the main loop, which looks at the line then. So the big lock may be
+/// held across any call into the model that does not wait for a program, and no other is made.
+class Board {
+ public:
+  Board(const qemu::Symbols& symbols, Arguments arguments)
+      : qemu_(symbols), arguments_(std::move(arguments)) {}
+  Board(const Board&) = delete;
+  Board& operator=(const Board&) = delete;
+
+  /// Puts the NPU into the machine, which must be complete. False: `error` says what is in the way.
+  bool plug_in(std::string& error);
+
+  /// Power on, and "system_reset".
+  void reset();
+
+  /// Stops the cores, as the process is about to end.
+  void shut_down();
+
+ private:
+  struct Core {
+    Board* board = nullptr;
+    unsigned index = 0;
+    void* irq = nullptr;
+    int level = 0;
+    bool busy = false;
+    std::int64_t started_ns = 0;  // guest time
+    void* late = nullptr;         // timer
+  };
+
+  bool find_lines(std::string& error);
+  bool find_memory(std::string& error);
+  bool create_model(std::string& error);
+  void add_window(const char* name, std::uint64_t address, std::uint64_t bytes,
+                  const qemu::MemoryRegionOps& ops, void* opaque);
+  bool windows_answer(std::string& error);
+  void write(Core& core, std::uint32_t offset, std::uint32_t value);
+  void write_resets(std::uint32_t value);
+  void settle();
+  void update_line(Core& core);
+  bool in_memory(std::uint64_t address, std::size_t bytes) const {
+    return address >= memory_begin_ && address < memory_end_ && bytes <= memory_end_ - address;
+  }
+
+  const qemu::Symbols& qemu_;
+  Arguments arguments_;
+  npusim* sim_ = nullptr;
+  std::array<Core, kCores> cores_{};
+  std::uint32_t resets_ = 0;
+  std::uint64_t memory_begin_ = 0, memory_end_ = 0;
+  std::optional<GuestTime> guest_time_;
+  void* bottom_half_ = nullptr;
+  std::FILE* trace_ = nullptr;
+};
+
+}  // namespace npu::vboard
