@@ -9,7 +9,8 @@ include(CMakePackageConfigHelpers)
 foreach(folder ${ROSENBLATT_PUBLIC_FOLDERS})
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/${folder} ${CMAKE_BINARY_DIR}/gen/${folder}
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rosenblatt COMPONENT dev
-          OPTIONAL FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "npusim*" EXCLUDE)
+          OPTIONAL FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "npusim*" EXCLUDE
+          PATTERN "command_line.hpp" EXCLUDE)
 endforeach()
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rosenblatt)
