@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/bench_compare.hpp"
 #include "npu-probe/bench_run.hpp"
 #include "npu-probe/bench_shapes.hpp"
@@ -125,15 +125,15 @@ void bench(Options& o, Io& io) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, Io& io) {
-  CLI::App* sub =
+void add_bench(cli::App& app, Io& io) {
+  cli::App* sub =
       app.add_subcommand("bench", "Time operators: GMAC/s, GB/s, share of the roofline");
   const auto o = std::make_shared<Options>();
   std::vector<std::string> names{"all"};
   for (const BenchOp op : kBenchOps) names.emplace_back(to_string(op));
   sub->add_option("operators", o->operators,
                   "gemm, conv, dw, add, pool, copy, submit or all (default)")
-      ->check(CLI::IsMember(names));
+      ->check(cli::IsMember(names));
   sub->add_option("--shapes", o->shapes,
                   "default, qwen2.5-0.5b, qwen2.5-1.5b or another language model, mobilenet_v1 or "
                   "another network, or a file (docs/bench.md)")
@@ -141,21 +141,21 @@ void add_bench(CLI::App& app, Io& io) {
       ->capture_default_str();
   sub->add_option("--cores", o->setting.cores, "NPU cores, each number in turn: 1,2,3")
       ->delimiter(',')
-      ->check(CLI::Range(1u, 3u))
+      ->check(cli::Range(1u, 3u))
       ->capture_default_str();
   sub->add_option("--dtype", o->dtypes, "types: i8, f16, i8->i32, f16->f32, ...")
       ->delimiter(',')
       ->type_name("TYPE,...");
   sub->add_option("-r,--repetitions", o->repetitions,
                   "runs that count (5; on sim 1: they are alike)")
-      ->check(CLI::Range(1u, 100000u));
+      ->check(cli::Range(1u, 100000u));
   sub->add_option("--warmup", o->warmup, "runs before that do not (1; on sim 0)")
-      ->check(CLI::Range(0u, 100000u));
+      ->check(cli::Range(0u, 100000u));
   sub->add_option("--device", o->setting.device, "sim, rocket[:PATH], mmio[:ITEM,...]");
   sub->add_option("--mhz", o->setting.mhz,
                   "NPU clock: of the timing model on sim (600), else where the system does not "
                   "tell it")
-      ->check(CLI::Range(1.0, 4000.0));
+      ->check(cli::Range(1.0, 4000.0));
   sub->add_option("--calibration", o->setting.calibration, "constants of the timing model")
       ->type_name("FILE.json");
   sub->add_option("--tuned", o->tuned, "plans of matrix products that npu-probe tune found")
@@ -164,7 +164,7 @@ void add_bench(CLI::App& app, Io& io) {
                 "sim: check and time the programs, do not compute");
   sub->add_option("--simulate-limit", o->setting.simulate_limit,
                   "sim: rows that would take longer to simulate are only timed, in seconds")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(cli::Range(0.0, 1e6))
       ->capture_default_str();
   auto* formats = sub->add_option_group("Output");
   formats->add_flag("--markdown", o->markdown, "tables (default)");
@@ -176,7 +176,7 @@ void add_bench(CLI::App& app, Io& io) {
                   "earlier report (--json): print ratios, exit 1 if a row became slower")
       ->type_name("OLD.json");
   sub->add_option("--threshold", o->threshold, "what counts as slower, in %")
-      ->check(CLI::Range(0.0, 1000.0))
+      ->check(cli::Range(0.0, 1000.0))
       ->capture_default_str();
   sub->add_flag("--list", o->list, "print the shapes and run nothing");
   sub->footer(
@@ -188,7 +188,7 @@ void add_bench(CLI::App& app, Io& io) {
       "Example: npu-probe bench gemm --json > old.json; npu-probe bench gemm --compare old.json");
   sub->callback([o, &io] {
     if (!o->compare.empty() && (o->as_csv || o->as_html))
-      throw CLI::ValidationError("--compare", "prints Markdown or --json");
+      throw cli::UsageError("--compare", "prints Markdown or --json");
     bench(*o, io);
   });
 }

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/bringup.hpp"
 #include "npu-probe/probe.hpp"
 
@@ -62,10 +62,10 @@ void run_bringup(const BringupOptions& options, bool as_json, Io& io) {
 
 }  // namespace
 
-void add_bringup(CLI::App& app, Io& io) {
+void add_bringup(cli::App& app, Io& io) {
   const auto options = std::make_shared<BringupOptions>();
   const auto as_json = std::make_shared<bool>(false);
-  CLI::App* sub =
+  cli::App* sub =
       app.add_subcommand("bringup", "Climb from opening the device to three computing cores");
   sub->add_option("--device", options->device, "sim, rocket[:PATH], mmio[:ITEM,...]");
   sub->add_flag("--allow-faults", options->allow_faults,

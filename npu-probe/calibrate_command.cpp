@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/calibrate_command.hpp"
 #include "npu-probe/calibrate_measure.hpp"
 #include "npu-probe/calibrate_report.hpp"
@@ -114,26 +114,26 @@ void run_calibrate(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_calibrate(CLI::App& app, Io& io) {
+void add_calibrate(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub =
+  cli::App* sub =
       app.add_subcommand("calibrate", "Measure the constants of the timing model on a device");
   sub->add_option("--device", o->device, "sim[:ITEM,...], rocket[:PATH], mmio[:ITEM,...]");
   sub->add_option("-o,--output", o->output, "write the calibration file")->type_name("FILE.json");
   sub->add_flag("--force", o->force, "replace the file if it is there");
   sub->add_option("--mhz", o->mhz, "clock of the NPU, if neither device nor debugfs tells it")
-      ->check(CLI::Range(1.0, 4000.0));
+      ->check(cli::Range(1.0, 4000.0));
   sub->add_option("--interrupt", o->interrupt,
                   "CPU core that handles the NPU's interrupt, where the waiting thread runs: "
                   "little, big-floating, big-other, big-same")
       ->capture_default_str()
-      ->check(CLI::IsMember({"little", "big-floating", "big-other", "big-same"}));
+      ->check(cli::IsMember({"little", "big-floating", "big-other", "big-same"}));
   sub->add_option("--cores", o->cores, "NPU cores (open files) at once, at most")
       ->capture_default_str()
-      ->check(CLI::Range(1u, 3u));
+      ->check(cli::Range(1u, 3u));
   sub->add_option("--repetitions", o->repetitions, "of each job on a chip, for the median")
       ->capture_default_str()
-      ->check(CLI::Range(1u, 1000u));
+      ->check(cli::Range(1u, 1000u));
   sub->add_flag("--samples", o->samples, "print every job too, measured and fitted");
   sub->add_flag("--keep-going", o->keep_going, "leave out jobs that fail; the exit code is 5 then");
   sub->add_flag("--json", o->as_json, "print JSON only");
@@ -145,7 +145,7 @@ void add_calibrate(CLI::App& app, Io& io) {
   sub->require_subcommand(0, 1);
   add_calibrate_questions(*sub, io);
   sub->callback([o, sub, &io] {
-    if (sub->get_subcommands().empty()) run_calibrate(*o, io);
+    if (!sub->got_subcommand()) run_calibrate(*o, io);
   });
 }
 

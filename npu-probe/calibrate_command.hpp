@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-namespace CLI {
+namespace npu::cli {
 class App;
 }
 
@@ -10,6 +10,6 @@ namespace npu::probe {
 struct Io;
 
 /// `npu-probe calibrate questions`.
-void add_calibrate_questions(CLI::App& calibrate, Io& io);
+void add_calibrate_questions(cli::App& calibrate, Io& io);
 
 }  // namespace npu::probe

@@ -3,11 +3,11 @@
 #include <fmt/ostream.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/calibrate_command.hpp"
 #include "npu-probe/calibrate_questions.hpp"
 #include "npu-probe/probe.hpp"
@@ -111,9 +111,9 @@ void ask(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_calibrate_questions(CLI::App& calibrate, Io& io) {
+void add_calibrate_questions(cli::App& calibrate, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = calibrate.add_subcommand(
+  cli::App* sub = calibrate.add_subcommand(
       "questions", "Ask the device the open questions about the silicon (docs/open-questions.md)");
   sub->add_option("names", o->names, "these alone")->type_name("NAME");
   sub->add_option("--device", o->device, "sim[:ITEM,...], rocket[:PATH], mmio[:ITEM,...]");

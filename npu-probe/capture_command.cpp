@@ -7,7 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +16,7 @@
 
 #include "npu-device/capture_reader.hpp"
 #include "npu-device/capture_writer.hpp"
+#include "npu-device/command_line.hpp"
 #include "npu-device/device.hpp"
 #include "npu-probe/preload_libraries.hpp"
 #include "npu-probe/probe.hpp"
@@ -165,20 +165,20 @@ void capture(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_capture(CLI::App& app, Io& io) {
+void add_capture(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "capture", "Record all that a program does with an NPU, real or simulated, into a file");
   sub->add_option("PROGRAM", o->program, "the program and its arguments, behind --")->required();
   sub->add_option("-o,--output", o->output, "the capture, FILE.npucap")->required();
   sub->add_option("--device", o->device, "sim, or rocket: the NPU of this machine")
-      ->check(CLI::IsMember({"sim", "rocket"}))
+      ->check(cli::IsMember({"sim", "rocket"}))
       ->default_val("sim");
   sub->add_option("--cores", o->cores, "NPU cores of the simulated device")
-      ->check(CLI::Range(1u, 3u));
+      ->check(cli::Range(1u, 3u));
   sub->add_option("--driver", o->driver,
                   "whose node the simulated device has: rocket (the default), rknpu, both")
-      ->check(CLI::IsMember({"rocket", "rknpu", "both"}));
+      ->check(cli::IsMember({"rocket", "rknpu", "both"}));
   sub->add_option("--inject", o->inject, "faults of the simulated device, as for run");
   sub->add_option("--library", o->library, "librocket-capture.so, if it is not beside the tool");
   sub->add_option("--sim-library", o->sim_library,

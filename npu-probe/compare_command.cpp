@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "npu-device/capture_reader.hpp"
+#include "npu-device/command_line.hpp"
 #include "npu-device/sim_device.hpp"
 #include "npu-probe/capture_input.hpp"
 #include "npu-probe/compare.hpp"
@@ -172,9 +172,9 @@ nlohmann::json to_json(const StepComparison& step) {
   return object;
 }
 
-void add_compare(CLI::App& app, Io& io) {
+void add_compare(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "compare", "Run a capture on two devices and show the first register or byte that differs");
   sub->add_option("FILE", o->file, "a capture (.npucap)")->required();
   sub->add_option("--a", o->a, "sim[:cores=N,quirk=NAME[=VALUE]], rocket[:PATH], mmio[:ITEM,...]")

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -10,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "npu-device/capture_reader.hpp"
+#include "npu-device/command_line.hpp"
 #include "npu-probe/capture_input.hpp"
 #include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
@@ -233,9 +233,9 @@ void encode(const EncodeOptions& o, Io& io) {
 
 }  // namespace
 
-void add_decode(CLI::App& app, Io& io) {
+void add_decode(cli::App& app, Io& io) {
   const auto o = std::make_shared<DecodeOptions>();
-  CLI::App* sub = app.add_subcommand("decode", "Print register programs, every field by name");
+  cli::App* sub = app.add_subcommand("decode", "Print register programs, every field by name");
   sub->add_option("FILE", o->file,
                   "64-bit little-endian words, a capture, a case folder, or - for stdin")
       ->required();
@@ -246,7 +246,7 @@ void add_decode(CLI::App& app, Io& io) {
   sub->add_flag("--only-changed", o->only_changed,
                 "from the second task on, only registers whose value changed");
   sub->add_option("--color", o->colour, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+      ->check(cli::IsMember({"auto", "always", "never"}));
   sub->footer(
       "Exit 2 for a job or task that there is not, 4 for a damaged file.\n"
       "Example: npu-probe decode --block CNA tests/vectors/mesa/conv3x3_28_1_8\n"
@@ -254,9 +254,9 @@ void add_decode(CLI::App& app, Io& io) {
   sub->callback([o, &io] { decode(*o, io); });
 }
 
-void add_encode(CLI::App& app, Io& io) {
+void add_encode(cli::App& app, Io& io) {
   const auto o = std::make_shared<EncodeOptions>();
-  CLI::App* sub = app.add_subcommand("encode", "Turn `decode --json` back into the same bytes");
+  cli::App* sub = app.add_subcommand("encode", "Turn `decode --json` back into the same bytes");
   sub->add_option("FILE", o->file, "JSON, or - for stdin")->required();
   sub->add_option("-o,--output", o->output, "where the words go (default: standard output)");
   sub->footer(

@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/capture_diff.hpp"
 #include "npu-probe/job_operators.hpp"
 #include "npu-probe/probe.hpp"
@@ -258,9 +258,9 @@ void diff(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_diff(CLI::App& app, Io& io) {
+void add_diff(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "diff", "Show the registers and results in which two recordings or programs differ");
   sub->add_option("A", o->a, "a capture, a case folder, 64-bit words, or - for stdin")->required();
   sub->add_option("B", o->b, "the same")->required();
@@ -269,7 +269,7 @@ void add_diff(CLI::App& app, Io& io) {
   sub->add_flag("--no-data", o->no_data, "programs only");
   sub->add_flag("--json", o->as_json, "print JSON only");
   sub->add_option("--color", o->colour, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+      ->check(cli::IsMember({"auto", "always", "never"}));
   sub->footer(
       "Tasks are aligned by what they do, so one task more does not shift the others. The results\n"
       "of two captures are compared in the bytes that their jobs wrote.\n"

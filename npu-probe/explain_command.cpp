@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/explain_report.hpp"
 #include "npu-probe/probe.hpp"
 #include "npu-sim/calibration.hpp"
@@ -48,9 +48,9 @@ void explain(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_explain(CLI::App& app, Io& io) {
+void add_explain(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "explain", "What operator a job is: shapes, layouts, tiling, modelled time");
   sub->add_option("FILE", o->file,
                   "a capture (.npucap), 64-bit little-endian words, a case folder, or - for stdin")
@@ -62,7 +62,7 @@ void add_explain(CLI::App& app, Io& io) {
   sub->add_option("--clock-mhz", o->clock_mhz,
                   "NPU clock of the timing model (mainline 200, patched 600, vendor 1000)")
       ->capture_default_str()
-      ->check(CLI::Range(1.0, 4000.0));
+      ->check(cli::Range(1.0, 4000.0));
   sub->add_option("--calibration", o->calibration, "constants of the timing model")
       ->type_name("FILE.json");
   sub->footer(

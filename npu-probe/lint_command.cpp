@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/files.hpp"
 #include "npu-probe/lint.hpp"
 #include "npu-probe/probe.hpp"
@@ -178,9 +178,9 @@ void lint_files(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_lint(CLI::App& app, Io& io) {
+void add_lint(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "lint", "Check register programs against the chip's known rules (docs/lint.md)");
   sub->add_option("FILE", o->files,
                   "64-bit little-endian words, a case folder (with its buffers), or - for stdin");
@@ -197,7 +197,7 @@ void add_lint(CLI::App& app, Io& io) {
   sub->add_flag("--markdown", o->markdown, "with --rules: the table of docs/lint.md");
   sub->add_flag("--json", o->as_json, "print JSON only, notes included");
   sub->add_option("--color", o->colour, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+      ->check(cli::IsMember({"auto", "always", "never"}));
   sub->footer(
       "Words are counted as `npu-probe decode` does. Exit codes: 0 no error, 1 a finding of\n"
       "severity error, 2 usage, 4 an input that cannot be read.\n"

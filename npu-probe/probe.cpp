@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "npu-probe/probe.hpp"
 
-#include <CLI/CLI.hpp>
 #include <cstdlib>
-#include <exception>
 #include <ostream>
 
-#include "regdb/error.hpp"
+#include "npu-device/command_line.hpp"
 #include "version.hpp"
 #ifdef ROSENBLATT_WITH_AUDIT
 #include "npu-probe/audit/audit_command.hpp"
@@ -21,7 +19,7 @@ bool Io::colour(const std::string& when) const {
 }
 
 int run(int argc, const char* const* argv, Io& io) {
-  CLI::App app("Bring up, test and inspect the RK3588 NPU on mainline Linux.", "npu-probe");
+  cli::App app("Bring up, test and inspect the RK3588 NPU on mainline Linux.", "npu-probe");
   app.set_version_flag("--version", "npu-probe " + std::string(version));
   app.require_subcommand(1);
   app.footer(
@@ -49,24 +47,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_lint(app, io);
   add_timing_report(app, io);
   add_tune(app, io);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    // Help and version are "errors" with code 0 for CLI11.
-    const int code = app.exit(error, io.out, io.err);
-    return code == 0 ? 0 : 2;
-  } catch (const Error& error) {
-    io.err << "npu-probe: " << error.what() << '\n';
-    return exit_code(error.code());
-  } catch (const std::bad_alloc&) {
-    io.err << "npu-probe: out of memory\n";
-    return exit_code(ErrorCode::out_of_memory);
-  } catch (const std::exception& error) {
-    io.err << "npu-probe: internal error: " << error.what() << '\n';
-    return 1;
-  }
-  io.out.flush();
-  return io.status;
+  return cli::run(app, "npu-probe", argc, argv, io.out, io.err, io.status);
 }
 
 }  // namespace npu::probe

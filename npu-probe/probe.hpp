@@ -5,7 +5,7 @@
 #include <iosfwd>
 #include <string>
 
-namespace CLI {
+namespace npu::cli {
 class App;
 }
 
@@ -25,23 +25,23 @@ struct Io {
   bool colour(const std::string& when) const;
 };
 
-void add_bench(CLI::App& app, Io& io);
-void add_capture(CLI::App& app, Io& io);
-void add_decode(CLI::App& app, Io& io);
-void add_encode(CLI::App& app, Io& io);
-void add_explain(CLI::App& app, Io& io);
-void add_regs(CLI::App& app, Io& io);
-void add_lint(CLI::App& app, Io& io);
-void add_compare(CLI::App& app, Io& io);
-void add_diff(CLI::App& app, Io& io);
-void add_replay(CLI::App& app, Io& io);
-void add_run(CLI::App& app, Io& io);
-void add_run_program(CLI::App& run, Io& io);
-void add_sim_run(CLI::App& app);
-void add_bringup(CLI::App& app, Io& io);
-void add_calibrate(CLI::App& app, Io& io);
-void add_timing_report(CLI::App& app, Io& io);
-void add_tune(CLI::App& app, Io& io);
+void add_bench(cli::App& app, Io& io);
+void add_capture(cli::App& app, Io& io);
+void add_decode(cli::App& app, Io& io);
+void add_encode(cli::App& app, Io& io);
+void add_explain(cli::App& app, Io& io);
+void add_regs(cli::App& app, Io& io);
+void add_lint(cli::App& app, Io& io);
+void add_compare(cli::App& app, Io& io);
+void add_diff(cli::App& app, Io& io);
+void add_replay(cli::App& app, Io& io);
+void add_run(cli::App& app, Io& io);
+void add_run_program(cli::App& run, Io& io);
+void add_sim_run(cli::App& app);
+void add_bringup(cli::App& app, Io& io);
+void add_calibrate(cli::App& app, Io& io);
+void add_timing_report(cli::App& app, Io& io);
+void add_tune(cli::App& app, Io& io);
 
 /// The whole tool; argv[0] is its name. Never throws; returns the exit code.
 int run(int argc, const char* const* argv, Io& io);

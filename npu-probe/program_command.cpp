@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-device/sim_core.hpp"
 #include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
@@ -200,9 +200,9 @@ void run_program(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_run_program(CLI::App& run, Io& io) {
+void add_run_program(cli::App& run, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = run.add_subcommand(
+  cli::App* sub = run.add_subcommand(
       "program", "Run a register program (64-bit words, little endian) on the simulated chip");
   sub->add_option("FILE", o->program, "the words; a task ends with each enable word")->required();
   sub->add_option("--map", o->maps, "a buffer that the program sees; FILE fills its beginning")
@@ -212,7 +212,7 @@ void add_run_program(CLI::App& run, Io& io) {
       ->type_name("IOVA,SIZE,FILE")
       ->allow_extra_args(false);
   sub->add_option("--at", o->at, "IOVA of the program itself")->capture_default_str();
-  sub->add_option("--core", o->core, "core that runs it")->check(CLI::Range(0u, 2u));
+  sub->add_option("--core", o->core, "core that runs it")->check(cli::Range(0u, 2u));
   sub->add_flag(
       "--chained", o->chained,
       "one start for all tasks, which link themselves (TASK_NUMBER; stock mainline starts "

@@ -4,13 +4,13 @@
 #include <fmt/ostream.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-device/device.hpp"
 #include "npu-probe/case.hpp"
 #include "npu-probe/files.hpp"
@@ -288,30 +288,30 @@ void watch(const Options& o, Io& io) {
                   [&pause](std::chrono::milliseconds time) { return pause(time); });
 }
 
-void add_common(CLI::App& sub, Options& o) {
+void add_common(cli::App& sub, Options& o) {
   sub.add_option("--device", o.device, "mmio[:ITEM,...] (docs/mmio.md), mmio:sim, sim");
   sub.add_option("--core", o.core, "0, 1 or 2 (default: the device's first)")
-      ->check(CLI::Range(0, 2));
+      ->check(cli::Range(0, 2));
   sub.add_flag("--json", o.as_json, "print JSON only");
 }
 
-void add_group(CLI::App& sub, Options& o) {
+void add_group(cli::App& sub, Options& o) {
   sub.add_option("--group", o.group,
                  "of registers that exist twice: cpu (as a plain read), last (of the last task), "
                  "0, 1; all but cpu turn S_POINTER for the read and back")
-      ->check(CLI::IsMember({"cpu", "last", "0", "1"}));
+      ->check(cli::IsMember({"cpu", "last", "0", "1"}));
 }
 
 }  // namespace
 
-void add_regs(CLI::App& app, Io& io) {
-  CLI::App* regs = app.add_subcommand("regs", "Read, write and watch the registers of a core");
+void add_regs(cli::App& app, Io& io) {
+  cli::App* regs = app.add_subcommand("regs", "Read, write and watch the registers of a core");
   regs->require_subcommand(1);
   regs->footer(fmt::format("{}.\nExample: npu-probe regs dump --device mmio:sim PC", kLockedRange));
   constexpr const char* kNames = "BLOCK[.REGISTER[.FIELD]]";
 
   const auto d = std::make_shared<Options>();
-  CLI::App* sub = regs->add_subcommand("dump", "All registers, or those of blocks");
+  cli::App* sub = regs->add_subcommand("dump", "All registers, or those of blocks");
   sub->add_option("NAMES", d->names, "what to show")->type_name("BLOCK[.REGISTER]");
   sub->add_flag("--all", d->all, "also registers that hold their reset value");
   sub->add_option("--diff", d->diff, "only what differs from an earlier dump --json")
@@ -356,7 +356,7 @@ void add_regs(CLI::App& app, Io& io) {
   sub->add_option("NAMES", v->names, "what to watch (default: all)")->type_name("BLOCK[.REGISTER]");
   sub->add_option("--interval", v->interval_ms, "milliseconds between two looks")
       ->capture_default_str()
-      ->check(CLI::Range(1u, 3'600'000u));
+      ->check(cli::Range(1u, 3'600'000u));
   sub->add_option("--count", v->count, "looks (default: until Ctrl-C)");
   add_group(*sub, *v);
   add_common(*sub, *v);

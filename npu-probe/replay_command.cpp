@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 
 #include "npu-device/capture_reader.hpp"
+#include "npu-device/command_line.hpp"
 #include "npu-probe/capture_input.hpp"
 #include "npu-probe/capture_replay.hpp"
 #include "npu-probe/probe.hpp"
@@ -195,9 +195,9 @@ void replay(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_replay(CLI::App& app, Io& io) {
+void add_replay(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub =
+  cli::App* sub =
       app.add_subcommand("replay", "Run what was recorded again, and compare bit for bit");
   sub->add_option("FILE", o->dirs, "captures (.npucap), case folders, or folders of case folders")
       ->required();

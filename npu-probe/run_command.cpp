@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 
 #include "microkernels/gemm.hpp"
 #include "microkernels/reference.hpp"
+#include "npu-device/command_line.hpp"
 #include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
 #include "npu-probe/simulation.hpp"
@@ -160,19 +160,19 @@ void run_gemm(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_run(CLI::App& app, Io& io) {
-  CLI::App* sub = app.add_subcommand("run", "Run one operator on random data");
+void add_run(cli::App& app, Io& io) {
+  cli::App* sub = app.add_subcommand("run", "Run one operator on random data");
   sub->require_subcommand(1);
   const auto o = std::make_shared<Options>();
-  CLI::App* gemm = sub->add_subcommand("gemm", "C[m][n] = A[m][k] . B[n][k]^T");
-  gemm->add_option("--m", o->shape.m, "rows of A and C")->check(CLI::Range(1u, 1u << 24));
-  gemm->add_option("--n", o->shape.n, "rows of B, columns of C")->check(CLI::Range(1u, 1u << 24));
-  gemm->add_option("--k", o->shape.k, "columns of A and B")->check(CLI::Range(1u, 131071u));
-  gemm->add_option("--dtype", o->dtype, "type of A and B")->check(CLI::IsMember({"i8"}));
+  cli::App* gemm = sub->add_subcommand("gemm", "C[m][n] = A[m][k] . B[n][k]^T");
+  gemm->add_option("--m", o->shape.m, "rows of A and C")->check(cli::Range(1u, 1u << 24));
+  gemm->add_option("--n", o->shape.n, "rows of B, columns of C")->check(cli::Range(1u, 1u << 24));
+  gemm->add_option("--k", o->shape.k, "columns of A and B")->check(cli::Range(1u, 131071u));
+  gemm->add_option("--dtype", o->dtype, "type of A and B")->check(cli::IsMember({"i8"}));
   gemm->add_option("--out", o->out, "type of C: raw sums or requantised")
-      ->check(CLI::IsMember({"i32", "i8"}));
+      ->check(cli::IsMember({"i32", "i8"}));
   gemm->add_option("--cores", o->cores, "NPU cores (open files) to split over")
-      ->check(CLI::Range(1u, 3u));
+      ->check(cli::Range(1u, 3u));
   gemm->add_option("--seed", o->seed, "of the random operands");
   gemm->add_option("--device", o->device, "sim, rocket[:PATH], mmio[:ITEM,...]");
   gemm->add_flag("--check", o->check, "compare with the CPU reference, bit for bit");

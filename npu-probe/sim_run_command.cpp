@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/preload_libraries.hpp"
 #include "npu-probe/probe.hpp"
 #include "npu-sim/calibration.hpp"
@@ -55,16 +55,16 @@ void sim_run(const Options& o) {
 
 }  // namespace
 
-void add_sim_run(CLI::App& app) {
+void add_sim_run(cli::App& app) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "sim-run", "Run an unmodified program that uses the NPU's device node on the simulated NPU");
   sub->add_option("PROGRAM", o->program, "the program and its arguments, behind --")->required();
-  sub->add_option("--cores", o->cores, "NPU cores")->check(CLI::Range(1u, 3u));
+  sub->add_option("--cores", o->cores, "NPU cores")->check(cli::Range(1u, 3u));
   sub->add_option("--driver", o->driver,
                   "whose node there is: rocket (mainline, /dev/accel/accel0; the default), rknpu "
                   "(vendor kernels, /dev/dri/card1), both")
-      ->check(CLI::IsMember({"rocket", "rknpu", "both"}));
+      ->check(cli::IsMember({"rocket", "rknpu", "both"}));
   sub->add_option("--inject", o->inject, "faults, as for run");
   sub->add_option("--calibration", o->calibration, "constants of the timing model, as for run")
       ->type_name("FILE.json");
@@ -73,7 +73,7 @@ void add_sim_run(CLI::App& app) {
                   "the name becomes the process id")
       ->type_name("FILE.json");
   sub->add_option("--clock-mhz", o->clock_mhz, "NPU clock of the timing model, 600 if not given")
-      ->check(CLI::Range(1u, 4000u));
+      ->check(cli::Range(1u, 4000u));
   sub->add_flag(
       "--explain", o->explain,
       "when the program ends, name on stderr the silicon's quirks and faults that it hit");

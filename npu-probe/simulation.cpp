@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-device/sim_device.hpp"
 #include "regdb/error.hpp"
 
@@ -45,7 +45,7 @@ json cycles_json(const sim::TaskTime& t) {
 
 }  // namespace
 
-void add_simulation_options(CLI::App& app, SimulationOptions& o) {
+void add_simulation_options(cli::App& app, SimulationOptions& o) {
   app.add_flag("--timing", o.timing, "sim: print modelled cycles of every task by cause")
       ->group("Simulated device");
   app.add_flag("--explain", o.explain, "sim: name the silicon's quirks that the programs hit")
@@ -65,7 +65,7 @@ void add_simulation_options(CLI::App& app, SimulationOptions& o) {
   app.add_option("--clock-mhz", o.clock_mhz,
                  "sim: NPU clock of the timing model (mainline 200, patched 600, vendor 1000)")
       ->capture_default_str()
-      ->check(CLI::Range(1.0, 4000.0))
+      ->check(cli::Range(1.0, 4000.0))
       ->group("Simulated device");
 }
 

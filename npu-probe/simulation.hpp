@@ -13,7 +13,7 @@
 #include "npu-sim/timeline.hpp"
 #include "npu-sim/trace_writer.hpp"
 
-namespace CLI {
+namespace npu::cli {
 class App;
 }
 
@@ -29,7 +29,7 @@ struct SimulationOptions {
 };
 
 /// --timing, --explain, --trace, --inject, --calibration, --clock-mhz.
-void add_simulation_options(CLI::App& app, SimulationOptions& options);
+void add_simulation_options(cli::App& app, SimulationOptions& options);
 
 /// What the simulated chip records of itself, and how it is told.
 class Simulation {

@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
 #include "npu-probe/timing_report.hpp"
@@ -181,15 +181,15 @@ void timing_report(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_timing_report(CLI::App& app, Io& io) {
+void add_timing_report(cli::App& app, Io& io) {
   const auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand(
+  cli::App* sub = app.add_subcommand(
       "timing-report", "Compare the timing model with what was measured on real boards");
   sub->add_option("--calibration", o->calibration, "constants instead of the built-in ones");
   sub->add_option("table,--measurements", o->measurements,
                   "CSV file with measurements instead of the built-in ones");
   sub->add_flag("--details", o->details, "where the modelled time of each row goes");
-  CLI::Option* as_json = sub->add_flag("--json", o->as_json, "print JSON only");
+  cli::Option* as_json = sub->add_flag("--json", o->as_json, "print JSON only");
   sub->add_flag("--csv", o->as_csv, "print CSV only: the table with modelled values")
       ->excludes(as_json);
   sub->footer(

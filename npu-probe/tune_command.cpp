@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -15,6 +14,7 @@
 #include "microkernels/gemm.hpp"
 #include "microkernels/tuned_plans.hpp"
 #include "microkernels/tuner.hpp"
+#include "npu-device/command_line.hpp"
 #include "npu-device/sim_device.hpp"
 #include "npu-probe/bench_shapes.hpp"
 #include "npu-probe/files.hpp"
@@ -40,7 +40,8 @@ struct Options {
 std::vector<BenchCase> cases(const Options& o) {
   const std::vector<BenchCase> all = named_shapes(o.shapes);
   std::vector<TypeFilter> types;
-  for (const std::string& name : CLI::detail::split(o.dtypes, ','))
+  std::istringstream dtypes(o.dtypes);
+  for (std::string name; std::getline(dtypes, name, ',');)
     if (!name.empty()) types.push_back(parse_type_filter(name));
   const BenchOp ops[] = {BenchOp::gemm};
   std::vector<BenchCase> gemms = expand_cases(all, ops, types);
@@ -246,8 +247,8 @@ void run_tune(const Options& o, Io& io) {
 
 }  // namespace
 
-void add_tune(CLI::App& app, Io& io) {
-  CLI::App* sub = app.add_subcommand("tune", "Look for faster plans of matrix products");
+void add_tune(cli::App& app, Io& io) {
+  cli::App* sub = app.add_subcommand("tune", "Look for faster plans of matrix products");
   const auto o = std::make_shared<Options>();
   sub->add_option("shapes", o->shapes,
                   "a file of shapes (docs/bench.md), or a set: qwen2.5-0.5b, qwen2.5-1.5b, ...")
@@ -258,20 +259,20 @@ void add_tune(CLI::App& app, Io& io) {
   sub->add_option("--device", o->device, "sim[:ITEM,...], rocket[:PATH], mmio[:ITEM,...]");
   sub->add_option("--cores", o->cores, "NPU cores to plan for, 1 to 3; several with commas")
       ->delimiter(',')
-      ->check(CLI::Range(1u, 3u));
+      ->check(cli::Range(1u, 3u));
   sub->add_option("--dtype", o->dtypes, "types where a shape names none: i8, i8->i32, f16, ...");
   sub->add_option("--search", o->search,
                   "model: the timing model alone, host work included; beam, exhaustive: runs some "
                   "or all plans; auto: model on sim, beam on a chip")
-      ->check(CLI::IsMember({"auto", "model", "beam", "exhaustive"}));
+      ->check(cli::IsMember({"auto", "model", "beam", "exhaustive"}));
   sub->add_option("--beam", o->beam, "plans that are run first, and neighbours at a time")
-      ->check(CLI::Range(1, 1000));
+      ->check(cli::Range(1, 1000));
   sub->add_option("--most", o->most, "plans that are run for one product at most")
-      ->check(CLI::Range(1, 1000000));
+      ->check(cli::Range(1, 1000000));
   sub->add_option("-r,--repetitions", o->repetitions, "runs of each plan on a chip: the median")
-      ->check(CLI::Range(1u, 10000u));
+      ->check(cli::Range(1u, 10000u));
   sub->add_option("--mhz", o->mhz, "clock of the NPU where the device does not tell it")
-      ->check(CLI::Range(1.0, 4000.0));
+      ->check(cli::Range(1.0, 4000.0));
   sub->add_flag("--on-chip-sums", o->on_chip_sums,
                 "f16->f16: the chip may add slices of K in fp16 (another arithmetic)");
   sub->add_flag("--json", o->as_json, "print JSON only");

@@ -3,16 +3,16 @@
 
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
 
+#include "npu-device/command_line.hpp"
 #include "npu-probe/audit/audit.hpp"
 
 namespace npu::probe {
 
-void add_audit(CLI::App& app, std::ostream& out, int& exit_status) {
+void add_audit(cli::App& app, std::ostream& out, int& exit_status) {
   struct Settings {
     Options options;
     std::string format = "text";
@@ -25,7 +25,7 @@ void add_audit(CLI::App& app, std::ostream& out, int& exit_status) {
       ->type_name("DIR")
       ->capture_default_str();
   command->add_option("--format", settings->format, "text, json or markdown")
-      ->check(CLI::IsMember({"text", "json", "markdown"}))
+      ->check(cli::IsMember({"text", "json", "markdown"}))
       ->capture_default_str();
   command->add_flag_callback(
       "--json", [settings] { settings->format = "json"; }, "Same as --format json");
@@ -48,6 +48,6 @@ void add_audit(CLI::App& app, std::ostream& out, int& exit_status) {
   });
 }
 
-void add_audit(CLI::App& app, int& exit_status) { add_audit(app, std::cout, exit_status); }
+void add_audit(cli::App& app, int& exit_status) { add_audit(app, std::cout, exit_status); }
 
 }  // namespace npu::probe

@@ -3,7 +3,7 @@
 
 #include <iosfwd>
 
-namespace CLI {
+namespace npu::cli {
 class App;
 }
 
@@ -11,7 +11,7 @@ namespace npu::probe {
 
 /// Adds the subcommand `audit`. It prints to `out` (std::cout in the short form) and leaves the
 /// exit status in `exit_status`; npu::Error passes through to the caller.
-void add_audit(CLI::App& app, std::ostream& out, int& exit_status);
-void add_audit(CLI::App& app, int& exit_status);
+void add_audit(cli::App& app, std::ostream& out, int& exit_status);
+void add_audit(cli::App& app, int& exit_status);
 
 }  // namespace npu::probe

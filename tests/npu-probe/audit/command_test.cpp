@@ -4,13 +4,12 @@
 
 #include <gmock/gmock.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
+#include "npu-device/command_line.hpp"
 #include "regdb/error.hpp"
 #include "tests/npu-probe/audit/fixture.hpp"
 
@@ -25,13 +24,15 @@ struct Result {
   std::string out;
 };
 
-Result run(std::vector<std::string> arguments) {
-  CLI::App app;
-  std::ostringstream out;
+Result run(const std::vector<std::string>& arguments) {
+  cli::App app({}, "npu-probe");
+  std::ostringstream out, err;
   Result result;
   add_audit(app, out, result.status);
-  std::reverse(arguments.begin(), arguments.end());
-  app.parse(arguments);
+  std::vector<const char*> argv{"npu-probe"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  if (const auto ended = app.parse(static_cast<int>(argv.size()), argv.data(), out, err))
+    result.status = *ended;
   result.out = out.str();
   return result;
 }
@@ -42,7 +43,7 @@ TEST(AuditCommand, ExitStatusFollowsTheVerdict) {
   EXPECT_EQ(run({"audit", "--root", fixture("boltzmann-not-enabled")}).status, 1);
   EXPECT_EQ(run({"audit", "--root", fixture("broken")}).status, 1);
   EXPECT_THROW(run({"audit", "--root", "/no/such/folder"}), Error);
-  EXPECT_THROW(run({"audit", "--format", "yaml"}), CLI::ValidationError);
+  EXPECT_EQ(run({"audit", "--format", "yaml"}).status, 2);
 }
 
 TEST(AuditCommand, TheRunningSystemCanBeAudited) {
