@@ -66,7 +66,14 @@ void add_up(const std::vector<RunStats>& cores, RunStats& all) {
 
 }  // namespace
 
-Executor::Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots) {
+std::shared_ptr<device::Buffer> BufferPool::get(device::Device& device, const Slot& slot) {
+  std::shared_ptr<device::Buffer>& buffer = buffers_[{&device, slot.name, slot.bytes}];
+  if (!buffer) buffer = std::make_shared<device::Buffer>(device.create_buffer(slot.bytes));
+  return buffer;
+}
+
+Executor::Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots,
+                   const BufferSource& source) {
   if (slots.empty() || devices.size() < slots.size() ||
       std::count(devices.begin(), devices.end(), nullptr) != 0)
     throw Error(ErrorCode::invalid_argument,
@@ -77,23 +84,31 @@ Executor::Executor(std::span<device::Device* const> devices, std::vector<std::ve
     Core& core = cores_.emplace_back();
     core.device = devices[i];
     core.slots = std::move(slots[i]);
-    for (const Slot& slot : core.slots)
-      core.buffers.push_back(slot.role == Slot::Role::unused
-                                 ? device::Buffer{}
-                                 : core.device->create_buffer(slot.bytes));
+    for (std::uint32_t s = 0; s < core.slots.size(); ++s) {
+      const Slot& slot = core.slots[s];
+      std::shared_ptr<device::Buffer>& buffer = core.buffers.emplace_back();
+      if (slot.role == Slot::Role::unused) continue;
+      if (source) buffer = source(i, s);
+      if (!buffer)
+        buffer = std::make_shared<device::Buffer>(core.device->create_buffer(slot.bytes));
+      if (buffer->size() < slot.bytes)
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("slot {} needs {} bytes, the buffer for it has {}", slot.name,
+                                slot.bytes, buffer->size()));
+    }
   }
 }
 
 std::span<std::byte> Executor::host(std::size_t core, std::uint32_t slot) const {
-  return cores_.at(core).buffers.at(slot).host();
+  return cores_.at(core).buffers.at(slot)->host();
 }
 
 void Executor::written(std::size_t core, std::uint32_t slot) {
-  cores_.at(core).device->fini(cores_.at(core).buffers.at(slot));
+  cores_.at(core).device->fini(*cores_.at(core).buffers.at(slot));
 }
 
 std::span<std::byte> Executor::atom(const Core& core, const TaskInfo& task) const {
-  return core.buffers.at(task.out_slot).host().subspan(task.last_atom, kAtomBytes);
+  return core.buffers.at(task.out_slot)->host().subspan(task.last_atom, kAtomBytes);
 }
 
 void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
@@ -109,12 +124,12 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
     Job handles;
     std::vector<std::uint32_t> iova;
     for (std::size_t s = 0; s < core.slots.size(); ++s) {
-      const device::Buffer& buffer = core.buffers[s];
-      iova.push_back(buffer ? buffer.iova() : 0);
+      const std::shared_ptr<device::Buffer>& buffer = core.buffers[s];
+      iova.push_back(buffer ? buffer->iova() : 0);
       if (!buffer) continue;
-      if (core.slots[s].role == Slot::Role::input) handles.in_handles.push_back(buffer.handle());
+      if (core.slots[s].role == Slot::Role::input) handles.in_handles.push_back(buffer->handle());
       // What the host wrote there (zeros, by the kernel) must not come over results later.
-      if (core.slots[s].role == Slot::Role::scratch) core.device->fini(buffer);
+      if (core.slots[s].role == Slot::Role::scratch) core.device->fini(*buffer);
     }
     std::vector<BoundProgram> programs;
     std::size_t words = 0;
@@ -123,8 +138,8 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
         throw Error(ErrorCode::invalid_argument, "a program and what is said of its tasks differ");
       for (const TaskInfo& task : stage.tasks)
         if (task.out_slot >= core.buffers.size() || !core.buffers[task.out_slot] ||
-            core.buffers[task.out_slot].size() < kAtomBytes ||
-            task.last_atom > core.buffers[task.out_slot].size() - kAtomBytes)
+            core.buffers[task.out_slot]->size() < kAtomBytes ||
+            task.last_atom > core.buffers[task.out_slot]->size() - kAtomBytes)
           throw Error(ErrorCode::invalid_argument, "a task's last atom is in no buffer");
       programs.push_back(kernels::bind(stage.program, iova));
       words += programs.back().words.size();
@@ -150,7 +165,7 @@ void Executor::set_programs(const std::vector<std::vector<Stage>>& stages) {
       }
       handles.out_handles.clear();
       for (const std::uint32_t slot : outputs)
-        handles.out_handles.push_back(core.buffers[slot].handle());
+        handles.out_handles.push_back(core.buffers[slot]->handle());
       jobs.looked_at.assign(looked_at.begin(), looked_at.end());
       jobs.jobs = group(program, stages[i][s],
                         static_cast<std::uint32_t>(core.regcmd.iova() + offset), handles);
@@ -173,7 +188,7 @@ void Executor::start(Core& core, std::size_t stage, std::byte mark, RunStats& st
   if (jobs.jobs.empty()) return;
   for (const TaskInfo& task : jobs.tasks)
     if (task.checked) std::ranges::fill(atom(core, task), mark);
-  for (const std::uint32_t slot : jobs.looked_at) core.device->fini(core.buffers[slot]);
+  for (const std::uint32_t slot : jobs.looked_at) core.device->fini(*core.buffers[slot]);
   core.device->submit(jobs.jobs);
   ++stats.submits;
   stats.jobs += static_cast<std::uint32_t>(jobs.jobs.size());
@@ -200,7 +215,7 @@ std::size_t Executor::finish(Core& core, std::size_t stage, std::byte mark,
   const StageJobs& jobs = core.stages[stage];
   if (jobs.jobs.empty()) return 0;
   for (const std::uint32_t slot : jobs.looked_at)
-    wait(core, jobs.pools, core.buffers[slot], timeout);
+    wait(core, jobs.pools, *core.buffers[slot], timeout);
   if (!core.device->info().computes) return 0;
   done.resize(jobs.tasks.size());
   std::size_t missing = 0;

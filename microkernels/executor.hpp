@@ -6,8 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "microkernels/program.hpp"
@@ -87,6 +90,22 @@ class JobCutter {
   std::uint64_t macs_ = 0, bytes_ = 0;
 };
 
+/// Buffers that operators take turns with, found by device, name and size. Operators that share one
+/// must not run at the same time. Outlived by nothing: operators keep what they use.
+class BufferPool {
+ public:
+  /// Creates the buffer if there is none. Throws what Device::create_buffer() throws.
+  std::shared_ptr<device::Buffer> get(device::Device& device, const Slot& slot);
+
+ private:
+  std::map<std::tuple<device::Device*, std::string, std::uint64_t>, std::shared_ptr<device::Buffer>>
+      buffers_;
+};
+
+/// Whence an executor takes a slot's buffer; null: it creates one of its own.
+using BufferSource =
+    std::function<std::shared_ptr<device::Buffer>(std::size_t core, std::uint32_t slot)>;
+
 /// An operator's buffers and programs on its devices: one file per core, because the kernel keeps a
 /// file's queued work on one core. The devices must outlive it.
 class Executor {
@@ -96,7 +115,8 @@ class Executor {
 
   /// Creates the buffers: slots[core] on devices[core]; there may be more devices than cores in
   /// `slots`. Throws invalid_argument without enough devices, what Device::create_buffer() throws.
-  Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots);
+  Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots,
+           const BufferSource& source = {});
 
   std::size_t cores() const { return cores_.size(); }
   /// Stages that all cores have.
@@ -105,6 +125,11 @@ class Executor {
   /// Binds and uploads the programs: stages[core][stage], equally many stages for every core (a
   /// stage may be empty). Replaces what was there. Throws as bind().
   void set_programs(const std::vector<std::vector<Stage>>& stages);
+
+  /// The buffer of a slot, for another executor on the same devices; null for an unused slot.
+  std::shared_ptr<device::Buffer> buffer(std::size_t core, std::uint32_t slot) const {
+    return cores_.at(core).buffers.at(slot);
+  }
 
   /// A slot's host memory. Call written() after writing it.
   std::span<std::byte> host(std::size_t core, std::uint32_t slot) const;
@@ -144,7 +169,7 @@ class Executor {
   struct Core {
     device::Device* device = nullptr;
     std::vector<Slot> slots;
-    std::vector<device::Buffer> buffers;
+    std::vector<std::shared_ptr<device::Buffer>> buffers;  // null: unused
     device::Buffer regcmd;
     std::vector<StageJobs> stages;
   };

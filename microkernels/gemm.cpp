@@ -44,13 +44,29 @@ std::vector<std::vector<Slot>> slots(const GemmPlan& plan) {
 // Pieces of work for the host's threads: whole atoms of every type, and enough to be worth it.
 constexpr std::uint32_t kPieceChannels = 64, kPieceElements = 1 << 16;
 
+// Whether all that `plan` needs of B is where `weights` has it. A few rows, shared out by rows, are
+// for fewer cores.
+bool same_weights(const GemmPlan& plan, const GemmPlan& weights) {
+  if (plan.types != weights.types || plan.shape.n != weights.shape.n ||
+      plan.shape.k != weights.shape.k || plan.k_slices != weights.k_slices ||
+      plan.cores.size() > weights.cores.size())
+    return false;
+  const std::span<const GemmCore> cores = std::span(weights.cores).first(plan.cores.size());
+  return std::ranges::equal(plan.cores, cores, {}, &GemmCore::n, &GemmCore::n);
+}
+
 GemmPlan checked_plan(std::span<device::Device* const> devices, const GemmShape& shape,
-                      const GemmTypes& types, const GemmOptions& options) {
+                      const GemmTypes& types, const GemmOptions& options, const GemmPlan* weights) {
   if (devices.empty()) {
     throw Error(ErrorCode::invalid_argument,
                 "a GEMM needs one open device per core: open one and pass it");
   }
-  return plan_gemm(shape, types, static_cast<unsigned>(devices.size()), options);
+  GemmPlan plan = plan_gemm(shape, types, static_cast<unsigned>(devices.size()), options);
+  if (weights != nullptr && !same_weights(plan, *weights))
+    throw Error(ErrorCode::invalid_argument,
+                "the products cut their common weights in different ways: pin the split and the "
+                "slices of K");
+  return plan;
 }
 
 std::uint64_t packed_bytes(DataType type, std::uint64_t elements) {
@@ -69,12 +85,51 @@ GemmStats fresh_stats(const GemmPlan& plan, std::chrono::nanoseconds pack_weight
   return stats;
 }
 
+BufferSource shared_buffers(std::span<device::Device* const> devices, const GemmPlan& plan,
+                            const GemmSharing& sharing, const Executor* weights) {
+  if (weights == nullptr && sharing.pool == nullptr) return {};
+  return [=, &plan](std::size_t core, std::uint32_t slot) -> std::shared_ptr<device::Buffer> {
+    if (slot == kGemmB || slot == kGemmBias)
+      return weights != nullptr ? weights->buffer(core, slot) : nullptr;
+    return sharing.pool != nullptr
+               ? sharing.pool->get(*devices[core], gemm_slots(plan.cores[core])[slot])
+               : nullptr;
+  };
+}
+
 }  // namespace
 
 Gemm::Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,
-           const GemmOptions& options)
-    : plan_(checked_plan(devices, shape, types, options)), executor_(devices, slots(plan_)) {
-  if (types.out != DataType::i8) upload_programs();
+           const GemmOptions& options, const GemmSharing& sharing)
+    : plan_(checked_plan(devices, shape, types, options,
+                         sharing.weights != nullptr ? &sharing.weights->plan_ : nullptr)),
+      executor_(
+          devices, slots(plan_),
+          shared_buffers(devices, plan_, sharing,
+                         sharing.weights != nullptr ? &sharing.weights->executor_ : nullptr)) {
+  if (const Gemm* other = sharing.weights; other != nullptr) {
+    if (!other->has_weights_ || !other->has_programs_)
+      throw Error(ErrorCode::invalid_argument, "the product with the common weights has none yet");
+    requant_ = other->requant_;
+    channels_ = other->channels_;
+    bias_ = other->bias_;
+    has_weights_ = true;
+    upload_programs();
+  } else if (types.out != DataType::i8) {
+    upload_programs();
+  }
+}
+
+GemmOptions like_weights_of(const GemmPlan& plan, GemmOptions options) {
+  options.split = plan.choice.split;
+  options.k = plan.choice.k;
+  return options;
+}
+
+std::uint64_t Gemm::weight_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const GemmCore& core : plan_.cores) bytes += core.b_bytes;
+  return bytes;
 }
 
 void Gemm::upload_programs() {

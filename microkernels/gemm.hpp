@@ -27,6 +27,16 @@ struct GemmStats {
   std::chrono::nanoseconds pack_weights{};  ///< once for all runs with the same weights
 };
 
+class Gemm;
+
+/// What a product has in common with others on the same devices.
+struct GemmSharing {
+  /// Same B, bias and requantisation; other rows of A. Both plans have to cut B in the same way:
+  /// see like_weights_of().
+  const Gemm* weights = nullptr;
+  BufferPool* pool = nullptr;  ///< for all else; its users take turns
+};
+
 /// A product with its buffers on the devices: weights are packed once and serve any number of
 /// runs. One device per core (the kernel keeps a file's work on one core), which must outlive it.
 /// Results do not depend on the number of devices; those of floats depend on the number of slices
@@ -36,10 +46,12 @@ struct GemmStats {
 /// std::int16_t; f16, bf16 std::uint16_t, the bits; tf32, f32 float; i32 std::int32_t.
 class Gemm {
  public:
-  /// Plans, allocates and, unless the output is int8, writes the programs. Throws what plan_gemm()
-  /// and Device::create_buffer() throw, and invalid_argument without a device.
+  /// Plans, allocates and, unless the output is int8, writes the programs. With weights of another
+  /// product it is ready to run. Throws what plan_gemm() and Device::create_buffer() throw, and
+  /// invalid_argument without a device, or if the other product cuts B in another way or has no
+  /// weights yet.
   Gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,
-       const GemmOptions& options = {});
+       const GemmOptions& options = {}, const GemmSharing& sharing = {});
 
   /// B, row-major [n][k]; must be called before the first run().
   void set_weights(ConstElements b);
@@ -55,6 +67,8 @@ class Gemm {
   void run(ConstElements a, Elements c, GemmStats* stats = nullptr);
 
   const GemmPlan& plan() const { return plan_; }
+  /// Memory of the packed weights on all cores.
+  std::uint64_t weight_bytes() const;
 
  private:
   void upload_programs();
@@ -70,6 +84,10 @@ class Gemm {
   std::chrono::nanoseconds pack_weights_{};
   bool has_weights_ = false, has_programs_ = false;
 };
+
+/// Options for products that share the weights of this plan. Where it shares out rows, the others
+/// may have as many cores or fewer: let the tallest one pack the weights.
+GemmOptions like_weights_of(const GemmPlan& plan, GemmOptions options = {});
 
 /// c[m][n] = a[m][k] . b[n][k]^T, once. Throws as Gemm.
 void gemm(std::span<device::Device* const> devices, const GemmShape& shape, const GemmTypes& types,

@@ -139,6 +139,7 @@ std::vector<GemmChoice> gemm_choices(const GemmShape& shape, const GemmTypes& ty
     const u32 longest =
         at_most(o.most_k, longest_k(task_rules(types, true, sums)), format.channel_block);
     for (const u32 k : sizes(shape.k, longest, format.channel_block, kSlicings)) {
+      if (o.k && k != *o.k) continue;
       const bool sliced = k < shape.k;
       if (!sliced && sums == SliceSums::chip) continue;    // nothing to add
       if (sliced && types.out == DataType::i16) continue;  // nobody adds those
@@ -195,6 +196,10 @@ std::vector<GemmChoice> gemm_choices(const GemmShape& shape, const GemmTypes& ty
       }
     }
   }
+  if (choices.empty())
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("there is no way to cut a K of {} into tiles of {}", shape.k, o.k.value_or(0)));
   return choices;
 }
 

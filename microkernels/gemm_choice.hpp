@@ -87,6 +87,7 @@ struct GemmOptions {
   std::optional<CoreSplit> split;  ///< else by columns, unless rows balance clearly better
   /// Largest tiles.
   std::optional<std::uint32_t> most_rows, most_columns, most_k;
+  std::optional<std::uint32_t> k;  ///< only choices with this k
 
   // What the timing model assumes.
   double npu_hz = 600e6;
