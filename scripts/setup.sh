@@ -7,14 +7,16 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'USAGE'
-scripts/setup.sh [--minimal | --dev] [--list]
+scripts/setup.sh [--minimal | --virtual-board | --dev] [--list]
 
 Installs, through apt, what Rosenblatt needs. Does nothing if everything is there already.
 
   --minimal  what a user needs to build and run npu-probe
-  --dev      that, and what the tests need: GoogleTest, clang with its sanitizers and libFuzzer,
-             formatters and linters, a cross compiler for arm64 boards and QEMU to run its
-             binaries here (default)
+  --virtual-board
+             that, and what scripts/virtual-board.sh needs: QEMU's arm64 machine, device tree and
+             initramfs tools, a cross compiler
+  --dev      both, and what the tests need: GoogleTest, clang with its sanitizers and libFuzzer,
+             formatters and linters, and QEMU to run arm64 binaries here (default)
   --list     only print the packages that are missing
 
 Example: scripts/setup.sh --minimal
@@ -26,6 +28,7 @@ list_only=no
 while (($#)); do
     case $1 in
         --minimal) kind=minimal ;;
+        --virtual-board) kind=virtual-board ;;
         --dev) kind=dev ;;
         --list) list_only=yes ;;
         -h | --help) usage && exit 0 ;;
@@ -55,17 +58,27 @@ needs "captured cases: compression and checksums" zlib1g-dev libssl-dev \
     libzstd-dev libxxhash-dev
 needs "the register generator of the build" python3 python3-jsonschema
 
+if [[ $kind != minimal ]]; then
+    needs "a machine to boot a kernel in" qemu-system-arm
+    needs "device tree overlays" device-tree-compiler
+    needs "the virtual board's modules and initramfs" cpio kmod make xz-utils zstd
+    if [[ $host == amd64 ]]; then
+        needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
+            libfmt-dev:arm64 libdrm-dev:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
+            libssl-dev:arm64 libzstd-dev:arm64
+    else
+        needs "the virtual board's module" gcc binutils
+    fi
+fi
+
 if [[ $kind == dev ]]; then
     needs "tests and benchmarks" libgtest-dev libgmock-dev libbenchmark-dev
     needs "libFuzzer and a second compiler" clang libclang-rt-dev
     needs "formatting and linting" clang-format clang-tidy shellcheck
     needs "rebuilds in seconds" ccache
-    needs "device tree overlays" device-tree-compiler
     needs "building .deb packages" dpkg-dev file
     if [[ $host == amd64 ]]; then
-        needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
-            libfmt-dev:arm64 libdrm-dev:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
-            libssl-dev:arm64 libzstd-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64 \
+        needs "tests of the cross build" libgtest-dev:arm64 libgmock-dev:arm64 \
             libbenchmark-dev:arm64
         needs "running arm64 tests on this machine" qemu-user-static
     fi
