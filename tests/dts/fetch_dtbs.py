@@ -5,66 +5,54 @@
 The newest kernel of trixie-backports, and the newest 6.18 there, the first with NPU nodes. What is in
 FOLDER already is not downloaded again. Exit codes: 0 at least one kernel's trees are there, 3 none.
 """
-import hashlib
-import lzma
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
-import urllib.request
 
-ARCHIVE = "http://deb.debian.org/debian"
-INDEX = ARCHIVE + "/dists/trixie-backports/main/binary-arm64/Packages.xz"
-
-
-def download(url):
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return answer.read()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "kernel/virtual-board"))
+import debian_archive  # noqa: E402
 
 
-def packages_with_trees(index):
-    """[(version, Filename, SHA256)]; since 7.2 the trees are in linux-base-*, before in linux-image-*."""
+def packages_with_trees(names):
+    """[(version, package)]; since 7.2 the trees are in linux-base-*, before in linux-image-*."""
     found = []
-    for entry in index.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Filename|SHA256): (.*)$", entry, re.M))
-        match = re.fullmatch(r"linux-(base|image)-((\d+)\.(\d+)\.(\d+))\+deb\d+-arm64",
-                             fields.get("Package", ""))
+    for name in names:
+        match = re.fullmatch(r"linux-(base|image)-(\d+)\.(\d+)\.(\d+)\+deb\d+-arm64", name)
         if match:
-            version = tuple(int(match[i]) for i in (3, 4, 5))
+            version = tuple(int(match[i]) for i in (2, 3, 4))
             if (match[1] == "base") == (version >= (7, 2)):
-                found.append((version, fields["Filename"], fields["SHA256"]))
+                found.append((version, name))
     return sorted(found)
 
 
-def unpack(package, into):
+def unpack(deb, into):
     """The trees into a folder that gets its name only when it is complete."""
     part = into.with_name(into.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
-    deb = part / "kernel.deb"
-    deb.write_bytes(package)
     tar = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, stdout=subprocess.PIPE)
     subprocess.run(["tar", "-x", "-C", part, "--transform=s|.*/||", "--wildcards",
                     "*/rockchip/rk3588*.dtb"], input=tar.stdout, check=True)
-    deb.unlink()
     part.rename(into)
 
 
 def fetch(folder):
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        found = packages_with_trees(lzma.decompress(download(INDEX)).decode())
+        archive = debian_archive.Archive(folder.parent, say=lambda text: None)
+        archive.update()
+        found = packages_with_trees(archive.names(r"^linux-(base|image)-[0-9.]+\+deb[0-9]+-arm64$"))
         wanted = found[-1:] + [p for p in found if p[0][:2] == (6, 18)][-1:]
-        for version, filename, sha256 in wanted:
+        for version, package in wanted:
             into = folder / ".".join(map(str, version))
             if into.is_dir():
                 continue
-            package = download(f"{ARCHIVE}/{filename}")
-            if hashlib.sha256(package).hexdigest() != sha256:
-                raise OSError(f"{filename} is damaged: its SHA-256 is not the index's")
-            unpack(package, into)
-    except (OSError, lzma.LZMAError, subprocess.CalledProcessError) as error:
-        print(f"fetch_dtbs.py: could not fetch kernels of {INDEX}: {error}", file=sys.stderr)
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.endswith(".part"))
+            unpack(archive.fetch([package], folder.parent / "debs.part")[0], into)
+    except (OSError, debian_archive.Unavailable, subprocess.CalledProcessError) as error:
+        print(f"fetch_dtbs.py: could not fetch kernels: {error}", file=sys.stderr)
+    shutil.rmtree(folder.parent / "debs.part", ignore_errors=True)
+    return sorted(p for p in folder.iterdir() if re.fullmatch(r"[0-9.]+", p.name))
 
 
 if __name__ == "__main__":
