@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The matrix products on the CPU's own kernels.
+#pragma once
+
+#include <vector>
+
+#include "llm-runtime/cpu/matrix.hpp"
+#include "llm-runtime/cpu/thread_pool.hpp"
+#include "llm-runtime/projector.hpp"
+
+namespace npu::llm {
+
+class CpuProjector : public Projector {
+ public:
+  /// Packs all weights. `exact`: F32 arithmetic on the weights' own values, for comparisons.
+  CpuProjector(const Model& model, cpu::ThreadPool& pool, bool exact);
+
+  void project(Group group, std::uint32_t layer, const float* x, std::size_t m,
+               std::span<float* const> outs) override;
+
+  std::uint64_t bytes() const;  ///< of the packed weights
+
+ private:
+  struct Weight {
+    cpu::Matrix matrix;
+    const float* bias = nullptr;
+  };
+  const std::vector<Weight>& weights(Group group, std::uint32_t layer) const;
+
+  cpu::ThreadPool& pool_;
+  std::size_t output_ = 0;  ///< index of the output group
+  bool exact_ = false;
+  std::vector<std::vector<Weight>> groups_;  ///< four of each layer, then the output
+};
+
+}  // namespace npu::llm
