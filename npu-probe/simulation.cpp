@@ -55,8 +55,8 @@ void add_simulation_options(cli::App& app, SimulationOptions& o) {
       ->group("Simulated device");
   app.add_option(
          "--inject", o.inject,
-         "sim: faults: drop-interrupt@N, delay@N:MS, corrupt@N, iommu-fault@N, each with an "
-         "optional /core=K; separated by commas")
+         "sim: faults: drop-interrupt@N, hang@N, delay@N:MS, corrupt@N, iommu-fault@N, each with "
+         "an optional /core=K; separated by commas")
       ->type_name("FAULTS")
       ->group("Simulated device");
   app.add_option("--calibration", o.calibration, "sim: constants of the timing model")

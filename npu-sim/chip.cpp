@@ -44,4 +44,12 @@ bool Chip::irq(unsigned core) const { return impl_->core(core).irq(); }
 void Chip::reset(unsigned core) { impl_->core(core).reset(); }
 const std::optional<Fault>& Chip::fault(unsigned core) const { return impl_->core(core).fault(); }
 
+void Chip::inject(std::span<const Injection> more) {
+  for (Core& core : impl_->cores)
+    if (!core.inject(more))
+      throw Error(ErrorCode::invalid_argument,
+                  "more than " + std::to_string(Injector::kMaxWaiting) +
+                      " injected faults wait to strike: run some jobs first");
+}
+
 }  // namespace npu::sim

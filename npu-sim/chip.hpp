@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -78,6 +79,11 @@ class Chip {
 
   /// The fault of the last program of this core, if it had one; cleared by the next start.
   const std::optional<Fault>& fault(unsigned core) const;
+
+  /// More faults on purpose, from any thread and at any time; N counts from each core's next start
+  /// on. Throws npu::Error(invalid_argument) if a core has hundreds waiting; those before it have
+  /// got theirs then.
+  void inject(std::span<const Injection> more);
 
  private:
   struct Impl;

@@ -151,13 +151,14 @@ void Core::start(const std::function<void()>& work) {
     return;
   }
   if (options_.observer) options_.observer->started(index_);
-  const Injector::AtEnd injected = injector_.start();
+  const Injector::Start injected = injector_.start();
   std::uint32_t raised = 0;
   try {
     const auto lock = space_ ? space_->lock() : std::shared_lock<std::shared_mutex>();
     macs_left_ = options_.task_mac_budget;
     words_left_ = kWordBudget;
     done_bits_ = 0;
+    if (injected.hang) hang("PC.OPERATION_ENABLE", "an injected hang");
     work();
     // One interrupt per start, after its last task [notes regcmd-task-model, HW].
     raised = done_bits_;

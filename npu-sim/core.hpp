@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "npu-sim/chip.hpp"
 #include "npu-sim/convolution.hpp"
@@ -33,6 +34,8 @@ class Core {
   bool irq() const { return (raw_status_ & mask_) != 0; }
   void reset();
   const std::optional<Fault>& fault() const { return fault_; }
+  /// From any thread.
+  bool inject(std::span<const Injection> more) { return injector_.add(more); }
 
  private:
   void write_block(std::uint32_t offset, std::uint32_t value, bool by_program);

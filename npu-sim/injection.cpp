@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 
 #include "npu-sim/fault.hpp"
 #include "regdb/error.hpp"
@@ -14,10 +16,12 @@ namespace {
 constexpr std::uint64_t kBeat = 16;
 
 [[noreturn]] void bad_item(std::string_view item) {
-  throw Error(ErrorCode::invalid_argument,
-              fmt::format("\"{}\" is no fault to inject: use drop-interrupt@N, delay@N:MS, "
-                          "corrupt@N or iommu-fault@N, each with an optional /core=K (N from 1)",
-                          item));
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format(
+          "\"{}\" is no fault to inject: use drop-interrupt@N, hang@N, "
+          "delay@N:MS, corrupt@N or iommu-fault@N, each with an optional /core=K (N from 1)",
+          item));
 }
 
 template <class T>
@@ -45,6 +49,8 @@ Injection parse_one(std::string_view item) {
   std::string_view count = rest.substr(at + 1);
   if (name == "drop-interrupt") {
     out.kind = Injection::Kind::drop_interrupt;
+  } else if (name == "hang") {
+    out.kind = Injection::Kind::hang;
   } else if (name == "delay") {
     out.kind = Injection::Kind::delay_completion;
     const auto colon = count.find(':');
@@ -63,6 +69,11 @@ Injection parse_one(std::string_view item) {
   out.nth = number<std::uint64_t>(count, item);
   if (out.nth == 0) bad_item(item);
   return out;
+}
+
+// Whether a fault strikes a beat; others strike a start.
+bool is_beat(Injection::Kind kind) {
+  return kind == Injection::Kind::corrupt_beat || kind == Injection::Kind::iommu_fault;
 }
 
 void invert(const AddressSpace& space, std::uint64_t iova) {
@@ -94,17 +105,43 @@ std::vector<Injection> parse_injections(std::string_view text) {
   return out;
 }
 
-Injector::Injector(std::span<const Injection> all, unsigned core) {
+Injector::Injector(std::span<const Injection> all, unsigned core) : core_(core) {
   for (const Injection& injection : all)
     if (!injection.core || *injection.core == core) mine_.push_back(injection);
 }
 
-Injector::AtEnd Injector::start() {
+bool Injector::add(std::span<const Injection> more) {
+  const std::lock_guard lock(mutex_);
+  const auto mine = [this](const Injection& i) { return !i.core || *i.core == core_; };
+  if (added_.size() + static_cast<std::size_t>(std::ranges::count_if(more, mine)) > kMaxWaiting)
+    return false;
+  std::ranges::copy_if(more, std::back_inserter(added_), mine);
+  return true;
+}
+
+// What has struck makes room.
+void Injector::take_added() {
+  const std::lock_guard lock(mutex_);
+  if (added_.empty()) return;
+  const auto counted = [this](const Injection& i) { return is_beat(i.kind) ? beats_ : starts_; };
+  std::erase_if(mine_, [&](const Injection& i) { return i.nth <= counted(i); });
+  while (!added_.empty() && mine_.size() < kMaxWaiting) {
+    Injection& next = added_.front();
+    // Past the largest number: never.
+    next.nth = next.nth > ~counted(next) ? ~std::uint64_t{0} : next.nth + counted(next);
+    mine_.push_back(next);
+    added_.erase(added_.begin());
+  }
+}
+
+Injector::Start Injector::start() {
+  take_added();
   ++starts_;
-  AtEnd end;
+  Start end;
   for (const Injection& injection : mine_) {
     if (injection.nth != starts_) continue;
     if (injection.kind == Injection::Kind::drop_interrupt) end.drop = true;
+    if (injection.kind == Injection::Kind::hang) end.hang = true;
     if (injection.kind == Injection::Kind::delay_completion) end.delay += injection.delay;
   }
   return end;
@@ -116,9 +153,7 @@ void Injector::transfer(const Transfer& t, const AddressSpace& space) {
   const std::uint64_t before = beats_;
   beats_ += beats;
   for (const Injection& injection : mine_) {
-    const bool beat_kind = injection.kind == Injection::Kind::corrupt_beat ||
-                           injection.kind == Injection::Kind::iommu_fault;
-    if (!beat_kind || injection.nth <= before || injection.nth > beats_) continue;
+    if (!is_beat(injection.kind) || injection.nth <= before || injection.nth > beats_) continue;
     const std::uint64_t address = beat_address(t, injection.nth - before - 1);
     if (injection.kind == Injection::Kind::iommu_fault)
       dma_fault(is_write(t.engine) ? FaultKind::dma_write : FaultKind::dma_read,

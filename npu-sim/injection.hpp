@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -19,6 +20,7 @@ namespace npu::sim {
 struct Injection {
   enum class Kind : std::uint8_t {
     drop_interrupt,    ///< start `nth` ends without raising anything
+    hang,              ///< start `nth` never ends: the core is dead until its reset
     delay_completion,  ///< start `nth` raises its interrupt `delay` later (host time)
     corrupt_beat,      ///< beat `nth` arrives (or is written) with its lowest bit inverted
     iommu_fault,       ///< beat `nth` is refused, as by an IOMMU page fault
@@ -30,22 +32,31 @@ struct Injection {
   bool operator==(const Injection&) const = default;
 };
 
-/// "drop-interrupt@N", "delay@N:MS", "corrupt@N" or "iommu-fault@N", each with an optional
+/// "drop-interrupt@N", "hang@N", "delay@N:MS", "corrupt@N" or "iommu-fault@N", each with an
+/// optional
 /// "/core=K"; several separated by commas. Throws npu::Error(invalid_argument) naming the item.
 std::vector<Injection> parse_injections(std::string_view text);
 
-/// The counters of one core.
+/// The counters of one core. Thread safety: add() from any thread, the rest from the core's.
 class Injector {
  public:
+  /// Faults that may wait to strike at a time: whoever adds them must not take all memory.
+  static constexpr std::size_t kMaxWaiting = 256;
+
   Injector(std::span<const Injection> all, unsigned core);
+
+  /// Counts starts and beats from the next start on. False if too many wait already; then none is
+  /// added.
+  bool add(std::span<const Injection> more);
+
   bool active() const { return !mine_.empty(); }
 
-  /// Counts a start; what is due at its end.
-  struct AtEnd {
-    bool drop = false;
-    std::chrono::milliseconds delay{0};
+  /// Counts a start; what is due in it.
+  struct Start {
+    bool drop = false, hang = false;
+    std::chrono::milliseconds delay{0};  // at its end
   };
-  AtEnd start();
+  Start start();
 
   /// Counts the beats of a transfer. Throws TaskFault for an iommu_fault; a beat to corrupt is
   /// remembered: of a read it is inverted in memory until restore(), of a write at restore().
@@ -54,7 +65,12 @@ class Injector {
   void restore(const AddressSpace& space, bool wrote);
 
  private:
+  void take_added();
+
+  unsigned core_;
   std::vector<Injection> mine_;
+  std::mutex mutex_;
+  std::vector<Injection> added_;  // guarded by mutex_
   std::uint64_t starts_ = 0, beats_ = 0;
   std::vector<std::uint64_t> corrupted_reads_, corrupted_writes_;  // IOVAs
 };

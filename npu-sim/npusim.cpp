@@ -279,6 +279,14 @@ int npusim_reset(npusim* sim) {
   });
 }
 
+int npusim_inject(npusim* sim, const char* faults) {
+  return guarded([&] {
+    if (sim == nullptr || faults == nullptr) return bad_argument("a null pointer");
+    sim->chip.inject(sim::parse_injections(faults));
+    return static_cast<int>(NPUSIM_OK);
+  });
+}
+
 int npusim_last_fault(npusim* sim, unsigned core, npusim_fault* out) {
   return on_core(sim, core, [&](sim::CorePort& port) {
     if (out == nullptr || !size_fits(*out))

@@ -33,7 +33,7 @@ extern "C" {
 
 /* Major version: the SONAME. Minor: grows when something is added. */
 #define NPUSIM_ABI_MAJOR 0
-#define NPUSIM_ABI_MINOR 1
+#define NPUSIM_ABI_MINOR 2
 
 /* Where the chip has its cores: 64 KiB each, IOMMU windows included (0x9000 and 0xA000 of core 0,
  * 0xA000 of cores 1 and 2). Interrupt lines are GIC SPIs, level high. */
@@ -136,8 +136,9 @@ typedef struct npusim_options {
    * wait for a thread that does. */
   void (*trace)(void* opaque, const npusim_trace_event* event);
 
-  /* May be null: "drop-interrupt@N", "delay@N:MS", "corrupt@N", "iommu-fault@N", each with an
-   * optional "/core=K", separated by commas. N counts starts (the first two) or 16-byte beats. */
+  /* May be null: "drop-interrupt@N", "hang@N", "delay@N:MS", "corrupt@N", "iommu-fault@N", each
+   * with an optional "/core=K", separated by commas. N counts starts (the first three) or 16-byte
+   * beats. */
   const char* inject;
 
   uint64_t mac_budget; /* int8 multiply-accumulates after which a start counts as hung; 0: the
@@ -181,6 +182,10 @@ int npusim_wait(npusim* sim, unsigned core, uint32_t ms);
 int npusim_reset_core(npusim* sim, unsigned core);
 /* Power on: all cores and IOMMUs. */
 int npusim_reset(npusim* sim);
+
+/* Since ABI 0.2. More faults as in npusim_options.inject; N counts from each core's next start on.
+ */
+int npusim_inject(npusim* sim, const char* faults);
 
 /* 1: the last program of the core met a fault, which *out describes. 0: it did not. */
 int npusim_last_fault(npusim* sim, unsigned core, npusim_fault* out);

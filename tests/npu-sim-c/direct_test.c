@@ -187,6 +187,41 @@ static void asynchronous(void) {
   for (int i = 0; i < seen.level_count; ++i) CHECK_EQ(seen.levels[i], i % 2 == 0);
 }
 
+/* Faults are added while the cores are in use. */
+static void broken_later(void) {
+  struct bench bench;
+  npusim_options options = {.size = sizeof options, .mode = NPUSIM_ASYNCHRONOUS};
+  npusim_fault fault = {.size = sizeof fault};
+
+  open_bench(&bench, &options);
+  start(&bench, 1, PROGRAM);
+  CHECK(wait_level(bench.sim, 1, 1));
+  set(bench.sim, 1, PC_INTERRUPT_CLEAR, 0x1FFFF);
+  CHECK_EQ(npusim_wait(bench.sim, 1, 20000), 0);
+  CHECK_EQ(npusim_inject(bench.sim, "hang@2/core=1,drop-interrupt@1"), 0);
+  CHECK_EQ(npusim_inject(bench.sim, "explode@1"), NPUSIM_ERR_ARGUMENT);
+  CHECK_EQ(npusim_inject(bench.sim, NULL), NPUSIM_ERR_ARGUMENT);
+  CHECK_EQ(npusim_inject(NULL, "hang@1"), NPUSIM_ERR_ARGUMENT);
+
+  start(&bench, 1, PROGRAM);
+  CHECK_EQ(npusim_wait(bench.sim, 1, 20000), 0);
+  CHECK_EQ(npusim_irq(bench.sim, 1), 0);
+  CHECK(right(&bench));
+  CHECK_EQ(npusim_last_fault(bench.sim, 1, &fault), 0);
+
+  start(&bench, 1, PROGRAM);
+  CHECK_EQ(npusim_wait(bench.sim, 1, 20000), 0);
+  CHECK_EQ(npusim_irq(bench.sim, 1), 0);
+  CHECK(!right(&bench));
+  CHECK_EQ(npusim_last_fault(bench.sim, 1, &fault), 1);
+  CHECK_EQ(fault.kind, NPUSIM_FAULT_HANG);
+  CHECK_EQ(npusim_reset_core(bench.sim, 1), 0);
+  start(&bench, 1, PROGRAM);
+  CHECK(wait_level(bench.sim, 1, 1));
+  CHECK(right(&bench));
+  close_bench(&bench);
+}
+
 static void traced(void) {
   struct bench bench;
   struct seen seen = {.level_count = 0};
@@ -268,5 +303,6 @@ void test_direct(void) {
   synchronous();
   manual();
   asynchronous();
+  broken_later();
   traced();
 }

@@ -177,6 +177,48 @@ TEST(Injection, IommuFaultNamesItsAddressAndHangsTheCore) {
   EXPECT_TRUE(w.bench.run(words)) << w.bench.chip.fault(0)->message;
 }
 
+TEST(Injection, HangEndsWithTheReset) {
+  Watched w("hang@2");
+  const auto words = program(w.c);
+  EXPECT_TRUE(w.bench.run(words));
+  EXPECT_FALSE(w.bench.run(words));
+  ASSERT_TRUE(w.bench.chip.fault(0).has_value());
+  EXPECT_EQ(w.bench.chip.fault(0)->kind, FaultKind::hang);
+  EXPECT_FALSE(w.bench.run(words));
+  w.bench.chip.reset(0);
+  EXPECT_TRUE(w.bench.run(words));
+  EXPECT_EQ(w.bench.output(w.c), reference(w.c, w.memory));
+}
+
+TEST(Injection, AddedLaterCountsFromTheNextStartOn) {
+  Watched w("drop-interrupt@4");
+  const auto words = program(w.c);
+  ASSERT_TRUE(w.bench.run(words));
+  w.bench.chip.inject(parse_injections("drop-interrupt@2,hang@1/core=1"));
+  w.bench.chip.inject(parse_injections("hang@18446744073709551615"));
+  EXPECT_TRUE(w.bench.run(words));
+  EXPECT_FALSE(w.bench.run(words));
+  EXPECT_FALSE(w.bench.run(words));  // its own, since the beginning
+  EXPECT_TRUE(w.bench.run(words));
+  // Beats too: the first of the next start is its program's.
+  w.bench.chip.inject(parse_injections("iommu-fault@1"));
+  EXPECT_FALSE(w.bench.run(words));
+  ASSERT_TRUE(w.bench.chip.fault(0).has_value());
+  EXPECT_EQ(w.bench.chip.fault(0)->iova, test::kProgramIova);
+}
+
+TEST(Injection, AddedWithoutEndIsRefusedUntilSomeHaveStruck) {
+  Watched w;
+  const auto words = program(w.c);
+  const auto one = parse_injections("drop-interrupt@1/core=0");
+  for (std::size_t i = 0; i < Injector::kMaxWaiting; ++i) w.bench.chip.inject(one);
+  EXPECT_THROW(w.bench.chip.inject(one), Error);
+  EXPECT_FALSE(w.bench.run(words));
+  w.bench.chip.inject(one);
+  EXPECT_FALSE(w.bench.run(words));
+  EXPECT_TRUE(w.bench.run(words));
+}
+
 TEST(Injection, OfAnotherCoreLeavesThisOneAlone) {
   Watched w("iommu-fault@1/core=1,drop-interrupt@1/core=2");
   EXPECT_TRUE(w.bench.run(program(w.c), 0));
@@ -189,9 +231,10 @@ TEST(Injection, TextIsReadOrRefused) {
   EXPECT_EQ(list[1].nth, ~std::uint64_t{0});
   EXPECT_EQ(list[1].core, 2u);
   EXPECT_TRUE(parse_injections("").empty());
-  for (const char* bad : {"x", "corrupt", "corrupt@", "corrupt@0", "corrupt@-1", "delay@1",
-                          "delay@1:x", "corrupt@1/core=3", "corrupt@1/", "corrupt@1,", ",",
-                          "corrupt@1/core=", "delay@1:99999999999", "corrupt@1 "})
+  for (const char* bad :
+       {"x", "corrupt", "corrupt@", "corrupt@0", "corrupt@-1", "delay@1", "delay@1:x",
+        "corrupt@1/core=3", "corrupt@1/", "corrupt@1,", ",",
+        "corrupt@1/core=", "delay@1:99999999999", "corrupt@1 ", "hang@", "hang@1:5"})
     EXPECT_THROW(parse_injections(bad), Error) << bad;
 }
 
