@@ -19,6 +19,11 @@ bool number(std::string_view text, std::uint64_t max, std::uint64_t& out) {
 
 }  // namespace
 
+std::string as_npusim_has_it(std::string faults) {
+  std::replace(faults.begin(), faults.end(), '+', ',');
+  return faults;
+}
+
 bool parse_arguments(int count, char** values, Arguments& out, std::string& error) {
   out = {};
   bool hold_given = false;
@@ -30,9 +35,7 @@ bool parse_arguments(int count, char** values, Arguments& out, std::string& erro
         equals == std::string_view::npos ? std::string_view() : argument.substr(equals + 1);
     std::uint64_t n = 0;
     if (key == "inject") {
-      // QEMU's own separator is the comma.
-      out.inject = value;
-      std::replace(out.inject.begin(), out.inject.end(), '+', ',');
+      out.inject = as_npusim_has_it(std::string(value));
     } else if (key == "trace" && !value.empty()) {
       out.trace = value;
     } else if (key == "npu-hz" && number(value, kMaxHz, n)) {

@@ -17,6 +17,9 @@ struct Arguments {
   std::optional<std::int64_t> hold_after_ns;
 };
 
+/// Faults that may be parted by "+", since QEMU parts arguments at commas.
+std::string as_npusim_has_it(std::string faults);
+
 /// False if an argument makes no sense; `error` then says which, and what would.
 bool parse_arguments(int count, char** values, Arguments& out, std::string& error);
 

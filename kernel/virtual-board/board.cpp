@@ -62,9 +62,19 @@ bool Board::plug_in(std::string& error) {
           [](void* opaque, std::uint64_t, std::uint64_t value, unsigned) {
             static_cast<Board*>(opaque)->write_resets(static_cast<std::uint32_t>(value));
           }};
+  static const qemu::MemoryRegionOps control{
+      .read = [](void* opaque, std::uint64_t offset, unsigned) -> std::uint64_t {
+        return static_cast<Board*>(opaque)->read_control(static_cast<std::uint32_t>(offset));
+      },
+      .write =
+          [](void* opaque, std::uint64_t offset, std::uint64_t value, unsigned) {
+            static_cast<Board*>(opaque)->write_control(static_cast<std::uint32_t>(offset),
+                                                       static_cast<std::uint32_t>(value));
+          }};
   for (Core& core : cores_)
     add_window("rk3588-npu", NPUSIM_CORE_ADDRESS(core.index), NPUSIM_CORE_BYTES, registers, &core);
   add_window("rk3588-npu-resets", kResetAddress, kResetBytes, resets, this);
+  add_window("rosenblatt-control", kControlAddress, kControlBytes, control, this);
   if (!windows_answer(error)) return false;
   qemu_.register_reset([](void* board) { static_cast<Board*>(board)->reset(); }, this);
   return true;
@@ -195,11 +205,11 @@ bool Board::windows_answer(std::string& error) {
 }
 
 void Board::write(Core& core, std::uint32_t offset, std::uint32_t value) {
-  const std::int64_t now = qemu_.clock_get_ns(qemu::kVirtual);
-  const bool was_busy = core.busy;
+  // The last write to a resting core is what started it. A job may be over before anybody looks.
+  if (npusim_wait(sim_, core.index, 0) == NPUSIM_OK && npusim_irq(sim_, core.index) == 0)
+    core.started_ns = qemu_.clock_get_ns(qemu::kVirtual);
   npusim_mmio_write(sim_, core.index, offset, value);
   settle();
-  if (!was_busy && core.busy) core.started_ns = now;
 }
 
 // The driver asserts both lines of a core and releases them [rocket_core.c]. Either one resets the
@@ -214,10 +224,35 @@ void Board::write_resets(std::uint32_t value) {
   settle();
 }
 
+std::uint32_t Board::read_control(std::uint32_t offset) const {
+  if (offset == kControlIdOffset) return kControlId;
+  if (offset == kControlInject) return control_refused_;
+  std::uint32_t word = 0;
+  if (offset - kControlText < kControlTextBytes)
+    std::memcpy(&word, control_text_.data() + (offset - kControlText), sizeof word);
+  return word;
+}
+
+// Any value written to kControlInject injects the text up to its first 0 byte, and clears it. What
+// is read there then: 0, or 1 if the text was refused, for which the reason goes to QEMU's stderr.
+void Board::write_control(std::uint32_t offset, std::uint32_t value) {
+  if (offset - kControlText < kControlTextBytes)
+    std::memcpy(control_text_.data() + (offset - kControlText), &value, sizeof value);
+  if (offset != kControlInject) return;
+  const std::string faults = as_npusim_has_it(
+      std::string(control_text_.data(), strnlen(control_text_.data(), kControlTextBytes)));
+  control_text_ = {};
+  control_refused_ = npusim_inject(sim_, faults.c_str()) == NPUSIM_OK ? 0 : 1;
+  if (control_refused_ != 0)
+    std::fprintf(stderr, "rosenblatt-vboard: control window: %s\n", npusim_last_error());
+}
+
 void Board::reset() {
   if (sim_ == nullptr) return;
   npusim_reset(sim_);
   resets_ = 0;
+  control_text_ = {};
+  control_refused_ = 0;
   settle();
 }
 

@@ -19,6 +19,13 @@ namespace npu::vboard {
 /// set bit asserts.
 constexpr std::uint64_t kResetAddress = 0xFD7C0000, kResetBytes = 4;
 
+/// For tests in the guest, in a page that no driver claims: text of faults to inject, and a
+/// register that is read as kControlId, written to inject them. No chip has this.
+constexpr std::uint64_t kControlAddress = 0xFD7C1000, kControlBytes = 0x1000;
+constexpr std::uint32_t kControlId = 0x31425652;  // "RVB1"
+constexpr std::uint32_t kControlIdOffset = 0, kControlInject = 4, kControlText = 0x100,
+                        kControlTextBytes = 0x100;
+
 /// Locks. Everything here runs under QEMU's big lock but the three callbacks of the model, which
 /// come from its threads. Those take no lock of QEMU: memory is reached as an RCU reader, and a
 /// change of a line only wakes the main loop, which looks at the line then. So the big lock may be
@@ -58,6 +65,8 @@ class Board {
   bool windows_answer(std::string& error);
   void write(Core& core, std::uint32_t offset, std::uint32_t value);
   void write_resets(std::uint32_t value);
+  std::uint32_t read_control(std::uint32_t offset) const;
+  void write_control(std::uint32_t offset, std::uint32_t value);
   void settle();
   void update_line(Core& core);
   bool in_memory(std::uint64_t address, std::size_t bytes) const {
@@ -69,6 +78,8 @@ class Board {
   npusim* sim_ = nullptr;
   std::array<Core, kCores> cores_{};
   std::uint32_t resets_ = 0;
+  std::array<char, kControlTextBytes> control_text_{};
+  std::uint32_t control_refused_ = 0;
   std::uint64_t memory_begin_ = 0, memory_end_ = 0;
   std::optional<GuestTime> guest_time_;
   void* bottom_half_ = nullptr;
