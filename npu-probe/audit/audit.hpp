@@ -52,24 +52,61 @@ struct StatusRow {
   std::string component, state, evidence, notes;
 };
 
+/// How much a symbol of kernel/config/rosenblatt.config is needed.
+enum class ConfigNeed { required, device_tree, optional };
+constexpr std::string_view to_string(ConfigNeed need) {
+  switch (need) {
+    case ConfigNeed::required: return "required";
+    case ConfigNeed::device_tree: return "device-tree";
+    case ConfigNeed::optional: return "optional";
+  }
+  return "optional";
+}
+
+enum class SymbolState { ok, module, missing, unknown };
+constexpr std::string_view to_string(SymbolState state) {
+  switch (state) {
+    case SymbolState::ok: return "ok";
+    case SymbolState::module: return "module";
+    case SymbolState::missing: return "missing";
+    case SymbolState::unknown: return "unknown";
+  }
+  return "unknown";
+}
+
+/// One symbol of the fragment, against the kernel's configuration.
+struct ConfigSymbol {
+  std::string symbol;                        ///< "CONFIG_DRM_ACCEL"
+  char wanted = 'y';                         ///< y or m: the fragment's
+  char found = '?';                          ///< y, m, n, or ? (does not appear)
+  SymbolState state = SymbolState::unknown;  ///< module: m is there where the fragment has y
+  ConfigNeed need = ConfigNeed::optional;
+  std::string reason;  ///< the fragment's comment
+};
+
 struct Report {
   Verdict verdict = Verdict::no_rk3588;
   Machine machine;
   std::vector<Check> checks;
   std::vector<StatusRow> status_table;
-  std::string next_step;  ///< one sentence: what to do now
+  std::vector<ConfigSymbol> configuration;  ///< empty on a machine that is no RK3588
+  std::string next_step;                    ///< one sentence: what to do now
 
   const Check* find(std::string_view id) const;
   int count(State state) const;
-  /// 0 if ready or no RK3588, 1 if a check failed on an RK3588.
-  int exit_status() const { return verdict == Verdict::not_ready ? 1 : 0; }
+  /// 1 if a check failed, else 0. Without an RK3588 only those of Options::config can fail.
+  int exit_status() const { return count(State::fail) != 0 ? 1 : 0; }
 };
 
 struct Options {
   std::string root = "/";
+  /// A kernel configuration to judge in the place of the machine's own, also where there is no
+  /// RK3588. Not below the root.
+  std::string config;
 };
 
-/// Throws npu::Error(bad_file) if the root is missing or no directory; nothing that lies below it
+/// Throws npu::Error(bad_file) if the root is missing or no directory, or Options::config is no
+/// kernel configuration; nothing that lies below it
 /// makes it throw.
 Report audit(const Options& options);
 

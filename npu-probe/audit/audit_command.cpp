@@ -24,14 +24,22 @@ void add_audit(cli::App& app, std::ostream& out, int& exit_status) {
                    "Folder to audit: / or a tree captured elsewhere")
       ->type_name("DIR")
       ->capture_default_str();
+  command
+      ->add_option("--config", settings->options.config,
+                   "Judge this kernel configuration (plain or gzip) instead of the machine's own, "
+                   "also on a machine without an RK3588")
+      ->type_name("FILE");
   command->add_option("--format", settings->format, "text, json or markdown")
       ->check(cli::IsMember({"text", "json", "markdown"}))
       ->capture_default_str();
   command->add_flag_callback(
       "--json", [settings] { settings->format = "json"; }, "Same as --format json");
   command->footer(
-      "Exit status: 0 ready, or no RK3588 here; 1 a check failed; 2 usage; 4 no such folder.\n"
-      "Example: npu-probe audit --root captured/board --format markdown > npu-status.md");
+      "Exit status: 0 ready, or no RK3588 here; 1 a check failed; 2 usage; 4 no such folder, or "
+      "FILE is no\n"
+      "kernel configuration.\n"
+      "Example: npu-probe audit --root captured/board --format markdown > npu-status.md\n"
+      "Example: npu-probe audit --config linux-7.3/.config");
   command->callback([settings, &out, &exit_status] {
     const auto report = audit(settings->options);
     if (settings->format == "json") {

@@ -17,6 +17,7 @@ struct KernelFacts {
   std::string release, release_source;
   std::optional<KernelVersion> version;
   std::string config, config_source;  ///< text of the configuration; empty if there is none
+  std::string config_release;  ///< of a configuration named by the user that says its version
   std::string cmdline;
   std::string module_file;     ///< rocket.ko* of this release
   std::string module_builtin;  ///< the modules.builtin that names rocket
@@ -28,6 +29,10 @@ struct KernelFacts {
   /// y, m, n, or ? (unknown)
   char config_of(std::string_view symbol) const {
     return config.empty() ? '?' : config_value(config, symbol);
+  }
+  /// The version of the kernel that the configuration is of.
+  std::optional<KernelVersion> version_of_config() const {
+    return config_release.empty() ? version : parse_kernel_release(config_release);
   }
   /// Rocket is a module (configured so, or its file is there) and not built in.
   bool rocket_is_module() const;
@@ -65,8 +70,13 @@ class Checks {
   std::string group_;
 };
 
-void check_machine(const Facts& facts, std::vector<Check>& checks);             // facts.cpp
-void check_kernel(const Facts& facts, std::vector<Check>& checks);              // kernel.cpp
+void check_machine(const Facts& facts, std::vector<Check>& checks);  // facts.cpp
+void check_kernel(const Facts& facts, const std::vector<ConfigSymbol>& symbols,
+                  std::vector<Check>& checks);  // kernel.cpp
+/// What to do where the kernel has no rocket.
+std::string how_to_get_rocket(const Facts& facts);  // config_check.cpp
+void check_configuration(const Facts& facts, const std::vector<ConfigSymbol>& symbols,
+                         std::vector<Check>& checks);                           // config_check.cpp
 void check_device_tree(const Facts& facts, std::vector<Check>& checks);         // npu_nodes.cpp
 void check_devices(const Facts& facts, std::vector<Check>& checks);             // devices.cpp
 void check_runtime(const Facts& facts, std::vector<Check>& checks);             // runtime.cpp

@@ -74,6 +74,29 @@ std::string machine_line(const Machine& m) {
   return line;
 }
 
+/// Only what is not as the fragment has it; all of it is in the other two forms.
+std::string configuration_text(const std::vector<ConfigSymbol>& symbols, bool colour) {
+  std::string out;
+  for (std::size_t i = 0; i < symbols.size();) {
+    const auto& s = symbols[i];
+    std::string names;  // neighbours often share a reason
+    for (; i < symbols.size() && symbols[i].reason == s.reason && symbols[i].state == s.state; ++i)
+      names +=
+          fmt::format("{}{}={}", names.empty() ? "" : ", ", symbols[i].symbol, symbols[i].wanted);
+    if (s.state != SymbolState::module && s.state != SymbolState::missing) continue;
+    const bool harmless = s.state == SymbolState::module || s.need == ConfigNeed::optional;
+    out += fmt::format("  {} {}\n{}{}\n",
+                       painted(fmt::format("{:<7}", to_string(s.state)),
+                               colour_of(harmless ? State::unknown : State::warn), colour),
+                       names, std::string(10, ' '), wrapped(s.reason, 10));
+  }
+  if (out.empty()) return out;
+  return fmt::format("\n{}\n", painted("Configuration, where it differs from "
+                                       "kernel/config/rosenblatt.config",
+                                       "\033[1m", colour)) +
+         out;
+}
+
 }  // namespace
 
 std::string render_text(const Report& report, bool colour) {
@@ -97,6 +120,7 @@ std::string render_text(const Report& report, bool colour) {
                     check.remedy == last_remedy ? "as above" : wrapped(check.remedy, indent + 3));
     last_remedy = check.remedy;
   }
+  out += configuration_text(report.configuration, colour);
   const char* verdict_colour = report.verdict == Verdict::not_ready ? "\033[31m" : "\033[32m";
   out += fmt::format("\n{}: {} ok, {} warn, {} fail, {} unknown\n",
                      painted(to_string(report.verdict), verdict_colour, colour),
@@ -107,7 +131,7 @@ std::string render_text(const Report& report, bool colour) {
 
 std::string render_json(const Report& report) {
   using json = nlohmann::ordered_json;
-  json checks = json::array(), table = json::array();
+  json checks = json::array(), table = json::array(), configuration = json::array();
   for (const auto& c : report.checks)
     checks.push_back({{"id", c.id},
                       {"title", c.title},
@@ -119,6 +143,13 @@ std::string render_json(const Report& report) {
                      {"mainline_state", r.state},
                      {"evidence", r.evidence},
                      {"notes", r.notes}});
+  for (const auto& s : report.configuration)
+    configuration.push_back({{"symbol", s.symbol},
+                             {"wanted", std::string(1, s.wanted)},
+                             {"found", s.found == '?' ? json() : json(std::string(1, s.found))},
+                             {"state", to_string(s.state)},
+                             {"need", to_string(s.need)},
+                             {"reason", s.reason}});
   const auto& m = report.machine;
   const json all = {{"verdict", to_string(report.verdict)},
                     {"machine",
@@ -129,6 +160,7 @@ std::string render_json(const Report& report) {
                       {"memory_bytes", m.memory_bytes}}},
                     {"checks", checks},
                     {"status_table", table},
+                    {"configuration", configuration},
                     {"summary",
                      {{"ok", report.count(State::ok)},
                       {"warn", report.count(State::warn)},
@@ -152,6 +184,14 @@ std::string render_markdown(const Report& report) {
   for (const auto& c : report.checks)
     out += fmt::format("| {} | {} | {} | {} |\n", cell(c.id), to_string(c.state), cell(c.evidence),
                        c.state == State::ok ? "" : cell(c.remedy));
+  if (!report.configuration.empty())
+    out +=
+        "\n## Kernel configuration\n\n| Symbol | Wanted | Found | State | Need | Reason |\n"
+        "|---|---|---|---|---|---|\n";
+  for (const auto& s : report.configuration)
+    out += fmt::format("| {} | {} | {} | {} | {} | {} |\n", s.symbol, s.wanted,
+                       s.found == '?' ? "" : std::string(1, s.found), to_string(s.state),
+                       to_string(s.need), cell(s.reason));
   out += fmt::format("\n{} ok, {} warn, {} fail, {} unknown. Next: {}\n", report.count(State::ok),
                      report.count(State::warn), report.count(State::fail),
                      report.count(State::unknown), cell(report.next_step));

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "npu-probe/audit/config_fragment.hpp"
 #include "npu-probe/audit/parsers.hpp"
 
 namespace {
@@ -31,6 +32,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const char value = config_value(text, symbol);
     require(value == 'y' || value == 'm' || value == 'n' || value == '?');
   }
+  // Any bytes as a fragment, and as a configuration under the real one.
+  const auto wishes = parse_config_fragment(text);
+  for (const auto& wish : wishes) {
+    require(wish.symbol.starts_with("CONFIG_") && (wish.value == 'y' || wish.value == 'm'));
+    require_clean(wish.symbol + wish.reason);
+  }
+  require(compare_config(wishes, text).size() == wishes.size());
+  for (const auto& symbol : compare_config(rosenblatt_fragment(), text))
+    require((symbol.state == SymbolState::unknown) == text.empty());
+  require_clean(release_of_config(text));
   if (const auto plain = gunzip(text, 65536)) require(plain->size() <= 65536);
   for (const auto& irq : parse_interrupts(text)) require_clean(irq.description);
   for (const auto cpu : parse_cpu_list(text)) require(cpu <= 4095);

@@ -94,6 +94,15 @@ TEST(AuditCommand, JsonHasTheDocumentedShape) {
     }
     for (const auto& [name, count] : counted) EXPECT_EQ(json["summary"][name], count) << name;
     EXPECT_EQ(json["status_table"].size(), 7u);
+    EXPECT_EQ(json["configuration"].empty(), json["verdict"] == "no-rk3588");
+    for (const auto& symbol : json["configuration"]) {
+      ASSERT_EQ(symbol.size(), 6u);
+      EXPECT_THAT(symbol["symbol"].get<std::string>(), testing::StartsWith("CONFIG_"));
+      EXPECT_FALSE(symbol["reason"].get<std::string>().empty()) << symbol["symbol"];
+      EXPECT_EQ(
+          symbol["found"].is_null(),
+          symbol["state"] == "unknown" || (symbol["state"] == "missing" && symbol["found"] != "n"));
+    }
   }
 }
 

@@ -21,6 +21,7 @@ TEST(AuditFixture, BoltzmannNotEnabled) {
       {"config-rockchip-iommu", "ok"},
       {"config-rockchip-pm-domains", "ok"},
       {"config-drm-accel-rocket", "ok"},
+      {"config-fragment", "ok"},
       {"distribution-rocket", "ok"},
       {"module-available", "ok"},
       {"module-loaded", "fail"},
@@ -75,6 +76,7 @@ TEST(AuditFixture, BoltzmannReady) {
       {"config-rockchip-iommu", "ok"},
       {"config-rockchip-pm-domains", "ok"},
       {"config-drm-accel-rocket", "ok"},
+      {"config-fragment", "ok"},
       {"distribution-rocket", "ok"},
       {"module-available", "ok"},
       {"module-loaded", "ok"},
@@ -126,6 +128,7 @@ TEST(AuditFixture, Opi01Ready) {
       {"config-rockchip-iommu", "ok"},
       {"config-rockchip-pm-domains", "ok"},
       {"config-drm-accel-rocket", "ok"},
+      {"config-fragment", "ok"},
       {"distribution-rocket", "ok"},
       {"module-available", "ok"},
       {"module-loaded", "ok"},
@@ -179,6 +182,7 @@ TEST(AuditFixture, VendorKernel) {
       {"config-rockchip-iommu", "ok"},
       {"config-rockchip-pm-domains", "ok"},
       {"config-drm-accel-rocket", "fail"},
+      {"config-fragment", "fail"},
       {"distribution-rocket", "fail"},
       {"module-available", "fail"},
       {"module-loaded", "fail"},
@@ -242,6 +246,7 @@ TEST(AuditFixture, DebianNoRocket) {
       {"config-rockchip-iommu", "ok"},
       {"config-rockchip-pm-domains", "ok"},
       {"config-drm-accel-rocket", "fail"},
+      {"config-fragment", "ok"},
       {"distribution-rocket", "fail"},
       {"module-available", "fail"},
       {"module-loaded", "fail"},
@@ -274,6 +279,9 @@ TEST(AuditFixture, DebianNoRocket) {
       {"simulated-device", "ok"},
   };
   EXPECT_EQ(states(report), want);
+  EXPECT_THAT(evidence(report, "config-fragment"),
+              HasSubstr("2 as a module: CONFIG_I2C_RK3X, CONFIG_REGULATOR_FAN53555; missing: "
+                        "CONFIG_DRM_ACCEL_ROCKET, CONFIG_IKCONFIG, CONFIG_IKCONFIG_PROC"));
   EXPECT_THAT(evidence(report, "distribution-rocket"), HasSubstr("CONFIG_DRM_ACCEL=y"));
   EXPECT_THAT(evidence(report, "distribution-rocket"),
               HasSubstr("CONFIG_DRM_ACCEL_ROCKET is not set"));
@@ -293,6 +301,7 @@ TEST(AuditFixture, Broken) {
       {"config-rockchip-iommu", "unknown"},
       {"config-rockchip-pm-domains", "unknown"},
       {"config-drm-accel-rocket", "unknown"},
+      {"config-fragment", "unknown"},
       {"distribution-rocket", "unknown"},
       {"module-available", "fail"},
       {"module-loaded", "fail"},
