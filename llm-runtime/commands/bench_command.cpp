@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+// npu-chat bench: tokens per second, measured as llama-bench does: `pp` evaluates a prompt in an
+// empty context, `tg` makes tokens one after the other in an empty context. Tokens are random:
+// nothing depends on them.
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "llm-runtime/commands/options.hpp"
+#include "regdb/error.hpp"
+
+namespace npu::llm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<unsigned> prompt{512}, generate{64}, threads;
+  unsigned repetitions = 5;
+  bool as_json = false;
+};
+
+struct Result {
+  unsigned threads = 0, prompt = 0, generated = 0;
+  std::vector<double> tokens_per_second;
+
+  std::string test() const {
+    return prompt != 0 ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generated);
+  }
+  double mean() const {
+    double sum = 0;
+    for (const double t : tokens_per_second) sum += t;
+    return sum / static_cast<double>(tokens_per_second.size());
+  }
+  double deviation() const {
+    if (tokens_per_second.size() < 2) return 0;
+    double sum = 0;
+    for (const double t : tokens_per_second) sum += (t - mean()) * (t - mean());
+    return std::sqrt(sum / static_cast<double>(tokens_per_second.size() - 1));
+  }
+};
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::vector<std::int32_t> random_tokens(std::size_t n, std::uint32_t vocabulary) {
+  std::mt19937 random(1);
+  std::vector<std::int32_t> tokens(n);
+  for (auto& token : tokens) token = static_cast<std::int32_t>(random() % vocabulary);
+  return tokens;
+}
+
+double evaluate(Engine& engine, unsigned prompt, unsigned generated) {
+  const auto tokens = random_tokens(prompt + generated, engine.model().shape().vocabulary);
+  engine.truncate(0, 0);
+  const auto start = Clock::now();
+  if (prompt != 0) {
+    engine.append(0, tokens);
+  } else {
+    for (const std::int32_t& token : tokens) engine.append(0, std::span(&token, 1));
+  }
+  return static_cast<double>(tokens.size()) / seconds_since(start);
+}
+
+Result measure(Engine& engine, unsigned prompt, unsigned generated, unsigned repetitions) {
+  Result result{engine.options().threads, prompt, generated, {}};
+  evaluate(engine, prompt, std::min(generated, 4u));  // warms caches and clocks
+  for (unsigned i = 0; i < repetitions; ++i) {
+    result.tokens_per_second.push_back(evaluate(engine, prompt, generated));
+  }
+  return result;
+}
+
+/// Bytes; the largest so far of this process.
+std::uint64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+void bench(const BenchOptions& o, Io& io) {
+  if (o.repetitions == 0) throw Error(ErrorCode::invalid_argument, "-r must be at least 1");
+  const std::string path = model_path(o.model);
+  const auto start = Clock::now();
+  const Model model = Model::load(path);
+  double load_seconds = seconds_since(start);
+  const std::string size =
+      fmt::format("{:.2f} MiB", static_cast<double>(model.weight_bytes()) / (1 << 20));
+  const std::string parameters =
+      fmt::format("{:.2f} M", static_cast<double>(model.parameters()) / 1e6);
+  const std::string type(to_string(model.main_type()));
+
+  json rows = json::array();
+  if (!o.as_json) {
+    fmt::print(io.out, "| {:24} | {:>12} | {:>10} | {:>8} | {:>7} | {:>7} | {:>20} |\n", "model",
+               "size", "params", "device", "threads", "test", "t/s (host)");
+    fmt::print(io.out,
+               "| {:-<24} | {:->11}: | {:->9}: | {:->7}: | {:->6}: | {:->6}: | {:->19}: |\n", "",
+               "", "", "", "", "", "");
+  }
+  std::vector<unsigned> threads = o.threads;
+  if (threads.empty()) threads.push_back(o.model.threads);
+  for (const unsigned count : threads) {
+    EngineOptions options = engine_options(o.model);
+    options.threads = count;
+    unsigned longest = 1;
+    for (const unsigned n : o.prompt) longest = std::max(longest, n);
+    for (const unsigned n : o.generate) longest = std::max(longest, n);
+    if (options.context == 0) options.context = longest;
+    const auto packing = Clock::now();
+    Engine engine(model, options);
+    load_seconds += seconds_since(packing);
+    std::vector<Result> results;
+    for (const unsigned n : o.prompt) {
+      if (n != 0) results.push_back(measure(engine, n, 0, o.repetitions));
+    }
+    for (const unsigned n : o.generate) {
+      if (n != 0) results.push_back(measure(engine, 0, n, o.repetitions));
+    }
+    for (const Result& r : results) {
+      if (o.as_json) {
+        rows.push_back({{"model_filename", path},
+                        {"model_type", fmt::format("{} {}", model.name(), type)},
+                        {"model_size", model.weight_bytes()},
+                        {"model_n_params", model.parameters()},
+                        {"device", engine.options().device},
+                        {"n_threads", r.threads},
+                        {"n_batch", engine.options().batch},
+                        {"type_kv", o.model.kv_type},
+                        {"n_prompt", r.prompt},
+                        {"n_gen", r.generated},
+                        {"source", "host"},
+                        {"avg_ts", r.mean()},
+                        {"stddev_ts", r.deviation()},
+                        {"samples_ts", r.tokens_per_second},
+                        {"load_s", load_seconds},
+                        {"peak_memory_bytes", peak_memory()}});
+      } else {
+        fmt::print(io.out, "| {:24} | {:>12} | {:>10} | {:>8} | {:>7} | {:>7} | {:>20} |\n",
+                   fmt::format("{} {}", model.name(), type).substr(0, 24), size, parameters,
+                   engine.options().device, r.threads, r.test(),
+                   fmt::format("{:.2f} ± {:.2f}", r.mean(), r.deviation()));
+        io.out.flush();
+      }
+    }
+  }
+  if (o.as_json) {
+    fmt::print(io.out, "{}\n", rows.dump(2, ' ', false, json::error_handler_t::replace));
+  } else {
+    fmt::print(io.out, "\nload {:.2f} s (host), peak memory {:.0f} MiB\n", load_seconds,
+               static_cast<double>(peak_memory()) / (1 << 20));
+  }
+}
+
+}  // namespace
+
+void add_bench(cli::App& app, Io& io) {
+  const auto o = std::make_shared<BenchOptions>();
+  cli::App* command = app.add_subcommand("bench", "Tokens per second of prefill and decode");
+  add_model_option(*command, o->model);
+  command->add_option("--device", o->model.device, "cpu, auto, sim, rocket[:PATH], mmio");
+  command->add_option("-p,--n-prompt", o->prompt, "tokens of the prompt; several: 128,512; 0: none")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("-n,--n-gen", o->generate, "tokens to make; several: 16,64; 0: none")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("-t,--threads", o->threads, "threads; several: 1,2")->delimiter(',');
+  command->add_option("-r,--repetitions", o->repetitions, "of each test")->capture_default_str();
+  command->add_option("-c,--ctx-size", o->model.context,
+                      "tokens of context (default: what the tests need)");
+  command->add_option("-b,--batch-size", o->model.batch, "tokens evaluated at a time")
+      ->capture_default_str();
+  command->add_option("--kv-type", o->model.kv_type, "type of the KV cache")
+      ->check(cli::IsMember({"f16", "q8_0", "f32"}))
+      ->capture_default_str();
+  command->add_flag("--json", o->as_json, "JSON, with the names of llama-bench");
+  command->footer(
+      "`host` figures are those of this computer's CPU.\n"
+      "Exit codes: 0 ok, 2 usage, 3 no device or no permission, 4 bad model file, 5 device fault.\n"
+      "Example: npu-chat bench -m model.gguf -p 512 -n 64 -t 1,2 --json");
+  command->callback([o, &io] { bench(*o, io); });
+}
+
+}  // namespace npu::llm

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+#include <ostream>
+
+#include "llm-runtime/commands/options.hpp"
+#include "version.hpp"
+
+namespace npu::llm {
+
+int run(int argc, const char* const* argv, Io& io) {
+  cli::App app("Chat with a Qwen2.5 model on CPU and NPU.", "npu-chat");
+  app.set_version_flag("--version", "npu-chat " + std::string(version));
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 ok, 1 a check failed, 2 usage, 3 no device or no permission,\n"
+      "4 bad input file, 5 device fault or timeout.\n"
+      "Example: npu-chat run --ids 1,2,3 --greedy");
+  add_logits(app, io);
+  add_run(app, io);
+  add_bench(app, io);
+  return cli::run(app, "npu-chat", argc, argv, io.out, io.err, io.status);
+}
+
+}  // namespace npu::llm

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// npu-chat as a shell sees it: arguments, streams, exit codes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "llm-runtime/commands/options.hpp"
+
+namespace npu::llm {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+struct Outcome {
+  int status;
+  std::string out, err;
+};
+
+Outcome npu_chat(std::vector<std::string> arguments, const std::string& input = "") {
+  std::istringstream in(input);
+  std::ostringstream out, err;
+  Io io{in, out, err};
+  std::vector<const char*> argv{"npu-chat"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  const int status = run(static_cast<int>(argv.size()), argv.data(), io);
+  return {status, out.str(), err.str()};
+}
+
+std::string vectors(const std::string& name) {
+  return std::string(ROSENBLATT_VECTORS_DIR) + "/llm/" + name;
+}
+
+std::vector<float> floats(const std::string& bytes) {
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  return values;
+}
+
+std::string read(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+const std::string kModel = vectors("tinyA-Q8_0.gguf");
+
+TEST(LogitsCommand, WritesFloatsOfTheLastOrOfAllTokens) {
+  const std::string ids = "129,522, 241,1014,920,967,777,429,192";
+  const std::string path = testing::TempDir() + "/logits_" + std::to_string(::getpid()) + ".f32";
+  const auto last =
+      npu_chat({"logits", "-m", kModel, "--ids", ids, "-o", path, "--precision", "f32"});
+  ASSERT_EQ(last.status, 0) << last.err;
+  const std::string from_file = read(path);
+  std::filesystem::remove(path);
+  // From stdin to stdout.
+  const auto all = npu_chat(
+      {"logits", "-m", kModel, "--ids", "-", "-o", "-", "--all", "--precision", "f32"}, ids + "\n");
+  ASSERT_EQ(all.status, 0) << all.err;
+  ASSERT_EQ(all.out.size(), 9u * 1024 * 4);
+  EXPECT_EQ(all.out.substr(8 * 1024 * 4), from_file);
+  // The second prompt of the reference file.
+  const auto want = floats(read(vectors("tinyA-logits-Q8_0-exact.f32")));
+  const auto got = floats(all.out);
+  for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[1024 + i], 1e-3) << i;
+}
+
+TEST(RunCommand, GreedyIdsAreLlamaCpps) {
+  // F16 weights: llama.cpp's answers of the tiny chat model, end of text included.
+  const std::string folder = std::string(ROSENBLATT_SOURCE_DIR) + "/models/tiny-chat/";
+  const json eval = json::parse(std::ifstream(folder + "eval.json"));
+  std::size_t compared = 0;
+  for (std::size_t i = 0; i < eval.at("questions").size(); i += 40, ++compared) {
+    const json& question = eval.at("questions")[i];
+    const auto prompt = question.at("prompt_tokens").get<std::vector<int>>();
+    const json& want = question.at("llama_cpp_tokens_F16");
+    std::string ids;
+    for (const int id : prompt) ids += (ids.empty() ? "" : ",") + std::to_string(id);
+    const auto result = npu_chat({"run", "-m", folder + "tiny-chat-F16.gguf", "--ids", ids, "-n",
+                                  std::to_string(want.size()), "--greedy", "--json", "-t", "2"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(json::parse(result.out), want) << question.at("prompt");
+  }
+  EXPECT_GE(compared, 10u);
+}
+
+TEST(RunCommand, TheSeedDecides) {
+  auto draw = [](const char* seed) {
+    return npu_chat({"run", "-m", kModel, "--ids", "1", "-n", "12", "--temp", "2", "--seed", seed})
+        .out;
+  };
+  EXPECT_EQ(draw("1"), draw("1"));
+  EXPECT_NE(draw("1"), draw("2"));
+}
+
+TEST(RunCommand, SaysWhenTheContextIsFull) {
+  const auto result =
+      npu_chat({"run", "-m", kModel, "--ids", "1,2,3", "-n", "9", "-c", "6", "--greedy", "--json"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(json::parse(result.out).size(), 4u);  // the last one does not need room
+  EXPECT_THAT(result.err, HasSubstr("full after 4"));
+}
+
+TEST(BenchCommand, JsonHasTheNamesOfLlamaBench) {
+  const auto result =
+      npu_chat({"bench", "-p", "8", "-n", "2", "-r", "2", "-t", "1,2", "--json", "-m", kModel});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json rows = json::parse(result.out);
+  ASSERT_EQ(rows.size(), 4u);
+  for (const json& row : rows) {
+    EXPECT_EQ(row.at("n_prompt").get<int>() + row.at("n_gen").get<int>(),
+              row.at("n_gen") == 0 ? 8 : 2);
+    EXPECT_EQ(row.at("samples_ts").size(), 2u);
+    EXPECT_GT(row.at("avg_ts").get<double>(), 0);
+    EXPECT_GT(row.at("peak_memory_bytes").get<double>(), 1e6);
+    EXPECT_EQ(row.at("source"), "host");
+  }
+  EXPECT_EQ(rows[0].at("n_threads"), 1);
+  EXPECT_EQ(rows[3].at("n_threads"), 2);
+  EXPECT_THAT(npu_chat({"bench", "-p", "4", "-n", "0", "-r", "1", "-m", kModel}).out,
+              testing::AllOf(HasSubstr("pp4"), testing::Not(HasSubstr("tg"))));
+}
+
+TEST(NpuChat, BadInputHasItsExitCode) {
+  const std::string text = testing::TempDir() + "/not_a_model_" + std::to_string(::getpid());
+  std::ofstream(text) << "GGUT";
+  const struct {
+    std::vector<std::string> arguments;
+    int status;
+    const char* message;
+  } cases[] = {
+      {{}, 2, "subcommand"},
+      {{"logits", "--ids", "1"}, 2, "--output"},
+      {{"logits", "-m", kModel, "--ids", "1,x", "-o", "-"}, 2, "'x' is no token id"},
+      {{"logits", "-m", kModel, "--ids", "1,,2", "-o", "-"}, 2, "no token id"},
+      {{"logits", "-m", kModel, "--ids", "1,", "-o", "-"}, 2, "no token id"},
+      {{"logits", "-m", kModel, "--ids", "", "-o", "-"}, 2, "no token id"},
+      {{"logits", "-m", kModel, "--ids", "99999999999", "-o", "-"}, 2, "no token id"},
+      {{"logits", "-m", kModel, "--ids", "1024", "-o", "-"}, 2, "vocabulary"},
+      {{"logits", "-m", kModel, "--ids", "1", "-o", "/nonexistent/x"}, 3, "cannot be written"},
+      {{"logits", "-m", text, "--ids", "1", "-o", "-"}, 4, "not_a_model"},
+      {{"run", "-m", "/nonexistent.gguf", "--ids", "1"}, 4, "/nonexistent.gguf"},
+      {{"run", "-m", kModel, "--ids", "1", "--top-p", "2"}, 2, "--top-p"},
+      {{"run", "-m", kModel, "--ids", "1", "-t", "5000"}, 2, "--threads"},
+      {{"run", "-m", kModel, "--ids", "1", "--kv-type", "q4_0"}, 2, "--kv-type"},
+      {{"run", "-m", kModel, "--ids", "1,2,3", "-c", "2"}, 2, "full"},
+      {{"bench", "-m", kModel, "-r", "0"}, 2, "-r"},
+  };
+  for (const auto& [arguments, status, message] : cases) {
+    const auto result = npu_chat(arguments);
+    EXPECT_EQ(result.status, status) << message << ": " << result.err;
+    EXPECT_THAT(result.err, HasSubstr(message));
+    EXPECT_EQ(result.out, "") << message;
+  }
+  std::filesystem::remove(text);
+}
+
+TEST(NpuChat, HelpNamesExitCodesAndAnExample) {
+  for (const char* command : {"logits", "run", "bench"}) {
+    const auto help = npu_chat({command, "--help"});
+    EXPECT_EQ(help.status, 0);
+    EXPECT_THAT(help.out, testing::AllOf(HasSubstr("Exit codes:"), HasSubstr("Example: npu-chat"),
+                                         HasSubstr("--model")));
+  }
+}
+
+}  // namespace
+}  // namespace npu::llm
