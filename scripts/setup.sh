@@ -77,6 +77,7 @@ if [[ $kind == dev ]]; then
     needs "formatting and linting" clang-format clang-tidy shellcheck
     needs "rebuilds in seconds" ccache
     needs "building .deb packages" dpkg-dev file
+    needs "the table of letters that the tokenizer uses is checked against it" unicode-data
     if [[ $host == amd64 ]]; then
         needs "tests of the cross build" libgtest-dev:arm64 libgmock-dev:arm64 \
             libbenchmark-dev:arm64
