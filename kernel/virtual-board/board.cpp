@@ -262,8 +262,11 @@ void Board::settle() {
   for (Core& core : cores_) {
     core.busy = npusim_wait(sim_, core.index, 0) != NPUSIM_OK;
     update_line(core);
-    // A core that waits in a page fault has its line up, and waits for the guest.
-    working[core.index] = core.busy && core.level == 0;
+    // A core that waits in a page fault waits for the guest. Its line may be down: the driver's
+    // handler lets the access be tried again before it clears the interrupt [rockchip-iommu.c].
+    npusim_fault fault{};
+    fault.size = sizeof fault;
+    working[core.index] = core.busy && npusim_last_fault(sim_, core.index, &fault) == 0;
   }
   guest_time_->update(working);
 }

@@ -168,6 +168,31 @@ TEST_F(Board, AMissingPageIsToldAndTheJobGoesOnWhenItIsThere) {
   EXPECT_TRUE(guest::output_is_right());
 }
 
+// The stock handler ends the fault and then clears the interrupt: of the second fault, if that was
+// quick.
+TEST_F(Board, AFaultWhoseInterruptWasClearedHoldsNothing) {
+  guest::hide_operand(true);
+  guest::attach_iommu(1);
+  guest::start(1);
+  ASSERT_TRUE(line_rises(1));
+  store(guest::core(1) + 0xA000 + 0x18, 1);  // INT_CLEAR
+  store(guest::core(1) + 0xA000 + 0x08, 5);  // PAGE_FAULT_DONE
+  ASSERT_TRUE(line_rises(1));
+  store(guest::core(1) + 0xA000 + 0x18, 1);
+  EXPECT_EQ(level(guest::spi(1)), 0);
+  const std::int64_t begin = fake_qemu::guest_ns();
+  ASSERT_TRUE(main_loop([begin] { return fake_qemu::guest_ns() > begin + 500'000'000; }));
+  EXPECT_FALSE(fake_qemu::clock_stands());
+  EXPECT_EQ(level(guest::spi(1)), 0);
+  guest::detach_iommu(1);
+  guest::reset(1);
+  guest::hide_operand(false);
+  guest::attach_iommu(1);
+  guest::start(1);
+  ASSERT_TRUE(line_rises(1));
+  EXPECT_TRUE(guest::output_is_right());
+}
+
 TEST_F(Board, AnInjectedIommuFaultIsOverAfterTheReset) {
   ASSERT_EQ(guest::inject("iommu-fault@1+drop-interrupt@5/core=1"), 0u);
   guest::attach_iommu(0);
