@@ -85,13 +85,17 @@ void rotate(std::span<float> row) {
   }
 }
 
-void add_scaled(std::span<const std::int32_t> sums, const QuantisedMatrix& w,
-                const QuantisedMatrix& x, std::uint32_t token, std::uint32_t p,
-                std::span<float> out) {
-  const float scale = x.scales[std::size_t{token} * x.parts() + p];
-  const std::uint32_t parts = w.parts();
+void add_scaled(std::span<const std::int32_t> sums, std::span<const float> row_scales,
+                std::uint32_t p, float token_scale, std::span<float> out) {
+  const std::size_t parts = row_scales.size() / std::max<std::size_t>(out.size(), 1);
+  if (parts == 1) {  // the usual case, which the compiler vectorises
+    for (std::size_t r = 0; r < out.size(); ++r) {
+      out[r] += token_scale * row_scales[r] * static_cast<float>(sums[r]);
+    }
+    return;
+  }
   for (std::size_t r = 0; r < out.size(); ++r) {
-    out[r] += scale * w.scales[r * parts + p] * static_cast<float>(sums[r]);
+    out[r] += token_scale * row_scales[r * parts + p] * static_cast<float>(sums[r]);
   }
 }
 

@@ -46,10 +46,9 @@ std::uint32_t rotation_block(std::uint32_t columns);
 /// signs of a fixed pseudo-random half of the columns. rotate(w) . rotate(x) = w . x.
 void rotate(std::span<float> row);
 
-/// out[r] += scale_w[r][p] * scale_x[p] * sums[r] for part `p` and row `token` of x.
-void add_scaled(std::span<const std::int32_t> sums, const QuantisedMatrix& w,
-                const QuantisedMatrix& x, std::uint32_t token, std::uint32_t p,
-                std::span<float> out);
+/// out[r] += token_scale * row_scales[r][p] * sums[r] for part `p`; row_scales is [rows][parts].
+void add_scaled(std::span<const std::int32_t> sums, std::span<const float> row_scales,
+                std::uint32_t p, float token_scale, std::span<float> out);
 
 /// What the chip has to answer: sums[i][r] = q_w[r] . q_x[i] over part `p`, exact.
 std::vector<std::int32_t> reference_sums(const QuantisedMatrix& w, const QuantisedMatrix& x,

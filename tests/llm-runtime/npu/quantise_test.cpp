@@ -44,8 +44,8 @@ std::vector<float> product(const QuantisedMatrix& w, const QuantisedMatrix& x) {
   for (std::uint32_t p = 0; p < w.parts(); ++p) {
     const auto sums = reference_sums(w, x, p);
     for (std::uint32_t i = 0; i < x.rows; ++i) {
-      add_scaled(std::span(sums).subspan(i * w.rows, w.rows), w, x, i, p,
-                 std::span(out).subspan(i * w.rows, w.rows));
+      add_scaled(std::span(sums).subspan(i * w.rows, w.rows), w.scales, p,
+                 x.scales[i * x.parts() + p], std::span(out).subspan(i * w.rows, w.rows));
     }
   }
   return out;
