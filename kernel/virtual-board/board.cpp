@@ -56,12 +56,28 @@ bool Board::plug_in(std::string& error) {
           }};
   static const qemu::MemoryRegionOps resets{
       .read = [](void* opaque, std::uint64_t, unsigned) -> std::uint64_t {
-        return static_cast<Board*>(opaque)->resets_;
+        return static_cast<Board*>(opaque)->soc_.resets;
       },
       .write =
           [](void* opaque, std::uint64_t, std::uint64_t value, unsigned) {
-            static_cast<Board*>(opaque)->write_resets(static_cast<std::uint32_t>(value));
+            static_cast<Board*>(opaque)->change_resets(
+                [value](Soc& soc) { soc.resets = static_cast<std::uint32_t>(value); });
           }};
+  static const qemu::MemoryRegionOps cru{
+      .read = [](void* opaque, std::uint64_t offset, unsigned) -> std::uint64_t {
+        return static_cast<Board*>(opaque)->soc_.cru.at(offset / 4);
+      },
+      .write =
+          [](void* opaque, std::uint64_t offset, std::uint64_t value, unsigned) {
+            static_cast<Board*>(opaque)->change_resets([offset, value](Soc& soc) {
+              write_cru(soc, static_cast<std::uint32_t>(offset), static_cast<std::uint32_t>(value));
+            });
+          }};
+  static const qemu::MemoryRegionOps pmu{
+      .read = [](void*, std::uint64_t offset, unsigned) -> std::uint64_t {
+        return read_pmu(static_cast<std::uint32_t>(offset));
+      },
+      .write = [](void*, std::uint64_t, std::uint64_t, unsigned) {}};
   static const qemu::MemoryRegionOps control{
       .read = [](void* opaque, std::uint64_t offset, unsigned) -> std::uint64_t {
         return static_cast<Board*>(opaque)->read_control(static_cast<std::uint32_t>(offset));
@@ -74,6 +90,8 @@ bool Board::plug_in(std::string& error) {
   for (Core& core : cores_)
     add_window("rk3588-npu", NPUSIM_CORE_ADDRESS(core.index), NPUSIM_CORE_BYTES, registers, &core);
   add_window("rk3588-npu-resets", kResetAddress, kResetBytes, resets, this);
+  add_window("rk3588-cru", kCruAddress, kCruBytes, cru, this);
+  add_window("rk3588-pmu", kPmuAddress, kPmuBytes, pmu, this);
   add_window("rosenblatt-control", kControlAddress, kControlBytes, control, this);
   if (!windows_answer(error)) return false;
   qemu_.register_reset([](void* board) { static_cast<Board*>(board)->reset(); }, this);
@@ -122,12 +140,15 @@ bool Board::find_memory(std::string& error) {
   }
   memory_begin_ = kRamAddress;
   memory_end_ = kRamAddress + bytes;
-  if (memory_end_ > kResetAddress) {
-    error = "the guest's RAM reaches over the NPU at " + std::to_string(kResetAddress >> 20) +
-            " MiB: use -m " + std::to_string((kResetAddress - kRamAddress) >> 20) + " or less";
-    return false;
-  }
   return true;
+}
+
+// A guest of more than 3 GiB has RAM at the NPU's addresses; its tree reserves it, from the first
+// window to the end of the last [virtual-board.dtso].
+bool Board::in_memory(std::uint64_t address, std::size_t bytes) const {
+  const std::uint64_t windows_end = NPUSIM_CORE_ADDRESS(kCores);
+  return address >= memory_begin_ && address < memory_end_ && bytes <= memory_end_ - address &&
+         (address + bytes <= kCruAddress || address >= windows_end);
 }
 
 bool Board::create_model(std::string& error) {
@@ -196,7 +217,7 @@ bool Board::windows_answer(std::string& error) {
   npusim_mmio_read(sim_, 0, 0, &expected);
   const bool good = access(NPUSIM_CORE_ADDRESS(0), version, false) && version == expected &&
                     access(kResetAddress, asserted, true) && access(kResetAddress, seen, false) &&
-                    seen == 0x3F && access(kResetAddress, none, true) && resets_ == 0;
+                    seen == 0x3F && access(kResetAddress, none, true) && soc_.resets == 0;
   if (!good)
     error =
         "registers of the NPU do not answer as they should: this QEMU's MemoryRegionOps is not "
@@ -214,13 +235,13 @@ void Board::write(Core& core, std::uint32_t offset, std::uint32_t value) {
 
 // The driver asserts both lines of a core and releases them [rocket_core.c]. Either one resets the
 // core's registers [inferred]; what is written while a line is asserted is lost with its release.
-void Board::write_resets(std::uint32_t value) {
-  for (Core& core : cores_) {
-    const std::uint32_t lines = 3u << 2 * core.index;
-    const bool was = (resets_ & lines) != 0, is = (value & lines) != 0;
-    if (was != is) npusim_reset_core(sim_, core.index);
-  }
-  resets_ = value;
+template <class Change>
+void Board::change_resets(Change change) {
+  const Soc before = soc_;
+  change(soc_);
+  for (const Core& core : cores_)
+    if (in_reset(before, core.index) != in_reset(soc_, core.index))
+      npusim_reset_core(sim_, core.index);
   settle();
 }
 
@@ -250,7 +271,7 @@ void Board::write_control(std::uint32_t offset, std::uint32_t value) {
 void Board::reset() {
   if (sim_ == nullptr) return;
   npusim_reset(sim_);
-  resets_ = 0;
+  soc_ = {};
   control_text_ = {};
   control_refused_ = 0;
   settle();

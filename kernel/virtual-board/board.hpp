@@ -11,13 +11,10 @@
 #include "kernel/virtual-board/arguments.hpp"
 #include "kernel/virtual-board/guest_time.hpp"
 #include "kernel/virtual-board/qemu.hpp"
+#include "kernel/virtual-board/soc.hpp"
 #include "npu-sim/npusim.h"
 
 namespace npu::vboard {
-
-/// Reset lines, a "snps,dw-high-reset" controller: srst_a of core n is bit 2n, srst_h bit 2n+1; a
-/// set bit asserts.
-constexpr std::uint64_t kResetAddress = 0xFD7C0000, kResetBytes = 4;
 
 /// For tests in the guest, in a page that no driver claims: text of faults to inject, and a
 /// register that is read as kControlId, written to inject them. No chip has this.
@@ -64,20 +61,19 @@ class Board {
                   const qemu::MemoryRegionOps& ops, void* opaque);
   bool windows_answer(std::string& error);
   void write(Core& core, std::uint32_t offset, std::uint32_t value);
-  void write_resets(std::uint32_t value);
+  template <class Change>
+  void change_resets(Change change);
   std::uint32_t read_control(std::uint32_t offset) const;
   void write_control(std::uint32_t offset, std::uint32_t value);
   void settle();
   void update_line(Core& core);
-  bool in_memory(std::uint64_t address, std::size_t bytes) const {
-    return address >= memory_begin_ && address < memory_end_ && bytes <= memory_end_ - address;
-  }
+  bool in_memory(std::uint64_t address, std::size_t bytes) const;
 
   const qemu::Symbols& qemu_;
   Arguments arguments_;
   npusim* sim_ = nullptr;
   std::array<Core, kCores> cores_{};
-  std::uint32_t resets_ = 0;
+  Soc soc_;
   std::array<char, kControlTextBytes> control_text_{};
   std::uint32_t control_refused_ = 0;
   std::uint64_t memory_begin_ = 0, memory_end_ = 0;

@@ -8,10 +8,9 @@
 #include <vector>
 
 #include "kernel/virtual-board/qemu.hpp"
+#include "kernel/virtual-board/soc.hpp"
 
 namespace npu::vboard {
-
-constexpr unsigned kCores = 3;
 
 /// The kernel's scheduler gives a job 500 ms of guest time [rocket_job.c], and the model may need
 /// more of the host's. So each core has an allowance of guest time: it shrinks while the core works

@@ -243,6 +243,34 @@ TEST_F(Board, EitherLineResetsItsCoreAndNoOther) {
   }
 }
 
+// What the mmio backend looks at and does [docs/mmio.md].
+TEST_F(Board, CruAndPmuSayThatTheNpuHasPowerAndResetIt) {
+  EXPECT_EQ(load(guest::kPmu + 0x180) & 2, 0u);
+  EXPECT_EQ(load(guest::kPmu + 0x290) & 0x1C, 0x1Cu);
+  EXPECT_EQ(load(guest::kPmu + 0x120) & 0xE, 0u);
+  store(guest::kPmu + 0x290, 0);
+  EXPECT_EQ(load(guest::kPmu + 0x290) & 0x1C, 0x1Cu);
+  for (const unsigned con : {27, 28, 29, 30}) EXPECT_EQ(load(guest::kCru + 0x800 + 4 * con), 0u);
+  constexpr struct {
+    unsigned con;
+    std::uint32_t bits;
+  } lines[] = {{30, 1u << 6 | 1u << 8}, {27, 5}, {28, 5}};
+  for (unsigned line = 0; line < 3; ++line) {
+    for (unsigned core = 0; core < 3; ++core) store(guest::core(core) + PC_BASE_ADDRESS, 0x1230);
+    const auto [con, bits] = lines[line];
+    const std::uint64_t address = guest::kCru + 0xA00 + 4 * con;
+    store(address, bits);  // without a mask: nothing
+    EXPECT_EQ(load(guest::core(line) + PC_BASE_ADDRESS), 0x1230u);
+    store(address, bits << 16 | bits);
+    EXPECT_EQ(load(address), bits);
+    store(guest::core(line) + PC_BASE_ADDRESS, 0x9990);
+    store(address, bits << 16);
+    EXPECT_EQ(load(address), 0u);
+    for (unsigned core = 0; core < 3; ++core)
+      EXPECT_EQ(load(guest::core(core) + PC_BASE_ADDRESS), core == line ? 0u : 0x1230u);
+  }
+}
+
 TEST_F(Board, SystemResetTakesEverythingBack) {
   store(guest::kResets, 0x15);
   store(guest::core(1) + 0xA000, 0x4567000);

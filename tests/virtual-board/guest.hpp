@@ -7,7 +7,8 @@
 
 namespace guest {
 
-constexpr std::uint64_t kResets = 0xFD7C0000, kControl = 0xFD7C1000;
+constexpr std::uint64_t kResets = 0xFD7C2000, kCru = 0xFD7C0000, kPmu = 0xFD8D8000,
+                        kControl = 0xFD7C1000;
 
 constexpr std::uint64_t core(unsigned index) { return 0xFDAB0000 + 0x10000ull * index; }
 constexpr unsigned spi(unsigned index) { return 110 + index; }

@@ -29,7 +29,7 @@ TEST(PluginDeathTest, TakesAMachineWithAGicOfEitherKind) {
   EXPECT_EXIT(boot({}, {}), ExitedWithCode(0), "^$");
   EXPECT_EXIT(boot({.gic = "arm_gic_common"}, {}), ExitedWithCode(0), "^$");
   EXPECT_EXIT(boot({.interrupts = 145}, {}), ExitedWithCode(0), "^$");
-  EXPECT_EXIT(boot({.ram_claimed = 3031ull << 20}, {}), ExitedWithCode(0), "^$");
+  EXPECT_EXIT(boot({.ram_claimed = 16ull << 30}, {}), ExitedWithCode(0), "^$");
 }
 
 TEST(PluginDeathTest, NamesWhatTheMachineLacks) {
@@ -37,8 +37,6 @@ TEST(PluginDeathTest, NamesWhatTheMachineLacks) {
               HasSubstr("no GIC: use -M virt,gic-version=3"));
   EXPECT_EXIT(boot({.interrupts = 144}, {}), ExitedWithCode(1), HasSubstr("has 144 interrupts"));
   EXPECT_EXIT(boot({.ram_bytes = 0}, {}), ExitedWithCode(1), HasSubstr("no RAM at 0x40000000"));
-  EXPECT_EXIT(boot({.ram_claimed = 3032ull << 20}, {}), ExitedWithCode(1),
-              HasSubstr("use -m 3031"));
 }
 
 TEST(PluginDeathTest, RefusesAnotherQemu) {
