@@ -42,6 +42,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_sim_run(app);
   add_capture(app, io);
   add_decode(app, io);
+  add_dt(app, io);
   add_encode(app, io);
   add_explain(app, io);
   add_lint(app, io);

@@ -28,6 +28,7 @@ struct Io {
 void add_bench(cli::App& app, Io& io);
 void add_capture(cli::App& app, Io& io);
 void add_decode(cli::App& app, Io& io);
+void add_dt(cli::App& app, Io& io);
 void add_encode(cli::App& app, Io& io);
 void add_explain(cli::App& app, Io& io);
 void add_regs(cli::App& app, Io& io);

@@ -38,7 +38,7 @@ while (($#)); do
 done
 
 command -v dpkg-query >/dev/null || fail "this is not a Debian-like system: install a C++20" \
-    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, Highway, libdrm, OpenSSL, zlib," \
+    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, Highway, libdrm, libfdt, OpenSSL, zlib," \
     "zstd and xxHash yourself, then run: cmake --preset release && cmake --build --preset release"
 host=$(dpkg --print-architecture)
 
@@ -53,6 +53,7 @@ needs() { # needs REASON PACKAGE...
 needs "compiler and build tools" g++ cmake ninja-build pkg-config git
 needs "text, JSON and command lines" libfmt-dev nlohmann-json3-dev libcli11-dev
 needs "the rocket driver's ioctls" libdrm-dev
+needs "device trees" libfdt-dev
 needs "SIMD kernels of the simulator" libhwy-dev
 needs "captured cases: compression and checksums" zlib1g-dev libssl-dev \
     libzstd-dev libxxhash-dev
@@ -64,7 +65,7 @@ if [[ $kind != minimal ]]; then
     needs "the virtual board's modules and initramfs" cpio kmod make xz-utils zstd
     if [[ $host == amd64 ]]; then
         needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
-            libfmt-dev:arm64 libdrm-dev:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
+            libfmt-dev:arm64 libdrm-dev:arm64 libfdt1:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
             libssl-dev:arm64 libzstd-dev:arm64
     else
         needs "the virtual board's module" gcc binutils

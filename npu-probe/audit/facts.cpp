@@ -53,6 +53,17 @@ std::string read_kmsg() {
   return text;
 }
 
+/// Of the properties of a live tree, those that the audit looks at.
+bool wanted_property(std::string_view name) {
+  for (const auto exact :
+       {"compatible", "status", "reg", "reg-names", "phandle", "linux,phandle", "model",
+        "#address-cells", "#size-cells", "#iommu-cells", "#power-domain-cells", "power-domains",
+        "iommus", "assigned-clock-rates", "regulator-name", "regulator-always-on",
+        "regulator-boot-on", "device_type"})
+    if (name == exact) return true;
+  return name.ends_with("-supply");
+}
+
 void find_soc(Facts& f) {
   if (!f.dt.present()) return;
   const auto& root = f.dt.nodes.front();
@@ -91,6 +102,18 @@ void Checks::add(std::string id, std::string title, State state, std::string evi
       {std::move(id), group_, printable(title), state, printable(evidence), printable(remedy)});
 }
 
+DeviceTree gather_device_tree(const Tree& tree) {
+  DeviceTree dt;
+  for (const std::string base : {"/sys/firmware/devicetree/base", "/proc/device-tree"}) {
+    const auto folder = tree.resolve(base);
+    if (!folder || !tree.is_directory(base) || tree.list(base, 1).empty()) continue;
+    dt = read_folder(*folder, wanted_property);
+    dt.base = base;
+    break;
+  }
+  return dt;
+}
+
 std::string gather_log(const Tree& tree, std::string& source) {
   if (tree.is_host()) {
     if (auto text = read_kmsg(); !text.empty()) {
@@ -113,7 +136,7 @@ std::string gather_log(const Tree& tree, std::string& source) {
 Facts gather(const Tree& tree) {
   Facts f(tree);
   f.kernel = gather_kernel(tree);
-  f.dt = read_device_tree(tree);
+  f.dt = gather_device_tree(tree);
   f.npu = find_npu_nodes(f.dt);
   find_soc(f);
   f.machine.kernel = f.kernel.release;

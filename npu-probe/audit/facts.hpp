@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "npu-probe/audit/audit.hpp"
-#include "npu-probe/audit/devicetree.hpp"
 #include "npu-probe/audit/parsers.hpp"
 #include "npu-probe/audit/tree.hpp"
+#include "npu-probe/dt/npu_nodes.hpp"
 
 namespace npu::probe {
 
@@ -54,6 +54,7 @@ struct Facts {
 };
 
 Facts gather(const Tree& tree);
+DeviceTree gather_device_tree(const Tree& tree);                // facts.cpp
 KernelFacts gather_kernel(const Tree& tree);                    // kernel_facts.cpp
 void gather_devices(const Tree& tree, Facts& facts);            // devices.cpp
 std::string gather_log(const Tree& tree, std::string& source);  // facts.cpp
@@ -77,7 +78,7 @@ void check_kernel(const Facts& facts, const std::vector<ConfigSymbol>& symbols,
 std::string how_to_get_rocket(const Facts& facts);  // config_check.cpp
 void check_configuration(const Facts& facts, const std::vector<ConfigSymbol>& symbols,
                          std::vector<Check>& checks);                           // config_check.cpp
-void check_device_tree(const Facts& facts, std::vector<Check>& checks);         // npu_nodes.cpp
+void check_device_tree(const Facts& facts, std::vector<Check>& checks);         // device_tree.cpp
 void check_devices(const Facts& facts, std::vector<Check>& checks);             // devices.cpp
 void check_runtime(const Facts& facts, std::vector<Check>& checks);             // runtime.cpp
 void check_userspace(const Facts& facts, std::vector<Check>& checks);           // userspace.cpp

@@ -10,11 +10,10 @@
 #include <string_view>
 #include <vector>
 
+#include "npu-probe/dt/text.hpp"
+
 namespace npu::probe {
 
-/// `text` as valid UTF-8 on one line without control characters, shortened to `limit` bytes:
-/// nothing read from a tree may steer a terminal or break JSON.
-std::string printable(std::string_view text, std::size_t limit = 4096);
 std::string_view trim(std::string_view text);
 /// At most `max_lines` lines, without their ends.
 std::vector<std::string_view> split_lines(std::string_view text, std::size_t max_lines = 500000);
@@ -46,11 +45,6 @@ struct Interrupt {
 std::vector<Interrupt> parse_interrupts(std::string_view text);
 /// "0-3,6" to {0,1,2,3,6}; CPU numbers up to 4095, malformed parts skipped.
 std::vector<unsigned> parse_cpu_list(std::string_view text);
-
-/// Strings of a device-tree string list.
-std::vector<std::string> dt_strings(std::string_view property);
-/// Big-endian 32-bit cells; a rest of less than four bytes is dropped.
-std::vector<std::uint32_t> dt_cells(std::string_view property);
 
 /// One line of dev-nodes.txt: path type mode owner group major:minor [-> target].
 struct DevNode {

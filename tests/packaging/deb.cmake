@@ -29,7 +29,7 @@ endfunction()
 
 holds(rosenblatt
       CONTROL "Package: rosenblatt\n" "Architecture: ${architecture}\n" "Version: ${version}\n"
-              "Depends: [^\n]*libc6[^\n]*libdrm2"
+              "Depends: [^\n]*libc6[^\n]*libdrm2" "Depends: [^\n]*libfdt1"
       FILES "\\./usr/bin/npu-probe\n" "\\./usr/share/doc/rosenblatt/copyright\n"
             "\\./usr/share/doc/rosenblatt/README.md\n")
 holds(libnpusim0
