@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "llm-runtime/cpu/half.hpp"
+#include "llm-runtime/half.hpp"
 #include "llm-runtime/tensor_type.hpp"
 #include "regdb/error.hpp"
 
@@ -22,7 +22,7 @@ void load_row(KvType type, const std::byte* in, std::size_t n, float* out) {
       for (std::size_t i = 0; i < n; ++i) {
         std::uint16_t half;
         std::memcpy(&half, in + 2 * i, 2);
-        out[i] = half_to_float(half);
+        out[i] = f16_to_float(half);
       }
       return;
     case KvType::q8_0:
@@ -30,7 +30,7 @@ void load_row(KvType type, const std::byte* in, std::size_t n, float* out) {
         BlockQ8_0 block;
         std::memcpy(&block, in + i / 32 * sizeof(block), sizeof(block));
         for (std::size_t j = 0; j < 32; ++j)
-          out[i + j] = half_to_float(block.d) * static_cast<float>(block.qs[j]);
+          out[i + j] = f16_to_float(block.d) * static_cast<float>(block.qs[j]);
       }
   }
 }
@@ -40,7 +40,7 @@ void store_row(KvType type, const float* in, std::size_t n, std::byte* out) {
     case KvType::f32: std::memcpy(out, in, n * sizeof(float)); return;
     case KvType::f16:
       for (std::size_t i = 0; i < n; ++i) {
-        const std::uint16_t half = float_to_half(in[i]);
+        const std::uint16_t half = float_to_f16(in[i]);
         std::memcpy(out + 2 * i, &half, 2);
       }
       return;
@@ -50,7 +50,7 @@ void store_row(KvType type, const float* in, std::size_t n, std::byte* out) {
         float largest = 0;
         for (std::size_t j = 0; j < 32; ++j) largest = std::max(largest, std::abs(in[i + j]));
         const float d = largest / 127.0F, scale = largest > 1e-35F ? 127.0F / largest : 0.0F;
-        block.d = float_to_half(d);
+        block.d = float_to_f16(d);
         for (std::size_t j = 0; j < 32; ++j) {
           const float q = std::nearbyint(in[i + j] * scale);
           block.qs[j] = q == q ? static_cast<std::int8_t>(q) : std::int8_t{0};

@@ -10,33 +10,28 @@
 
 namespace npu::llm::cpu {
 
-/// How activations are quantised: x = d * q, q in [-127, 127], d one for each block.
-enum class ActivationBlock : std::uint8_t { none, of_32, of_256 };
-
-constexpr ActivationBlock activation_block(TensorType type) {
-  return is_float(type)     ? ActivationBlock::none
-         : is_k_quant(type) ? ActivationBlock::of_256
-                            : ActivationBlock::of_32;
-}
-
-/// Rows of activations [rows][columns], quantised.
-struct Activations {
-  std::size_t rows = 0, columns = 0;
-  const std::int8_t* q = nullptr;  ///< [rows][columns]
-  const float* d = nullptr;        ///< [rows][columns / block]
-  /// -128 times the sum of q over each 32 columns (of_32) or 16 columns (of_256): what the dot
-  /// product with values + 128 has too much.
-  const std::int32_t* correction = nullptr;
-  const std::int16_t* sums = nullptr;  ///< of_256: the sum of q over each 32 columns
+/// Up to 256 activations of one row for Q4_0, Q5_0 and Q8_0: x = d[column / 32] * q, q in
+/// [-127, 127]. Vector units that multiply unsigned weights want the weights + 128;
+/// `correction` is -128 times the sum of q over each 32 columns.
+struct alignas(kAlignment) Activations32 {
+  std::int8_t q[256];
+  float d[8];
+  std::int32_t correction[8];
 };
 
-/// One row of them, to be written.
-struct ActivationRow {
-  std::int8_t* q;
-  float* d;
-  std::int32_t* correction;
-  std::int16_t* sums;
+/// The same for K-quants: one d for all. Corrections are those of each 16 columns, sums of q those
+/// of each 32.
+struct alignas(kAlignment) Activations256 {
+  std::int8_t q[256];
+  std::int32_t correction[16];
+  std::int16_t sums[8];
+  float d;
 };
+
+/// Quantises n columns (a multiple of 32 or 256) of a row into out[0], out[stride], ...; a block
+/// that holds an infinity or a NaN gets d = NaN.
+void quantize(const float* x, std::size_t n, Activations32* out, std::size_t stride);
+void quantize(const float* x, std::size_t n, Activations256* out, std::size_t stride);
 
 /// One or two panels that lie one after the other.
 struct Panels {
@@ -45,28 +40,38 @@ struct Panels {
   const std::byte* data;
   std::size_t count;
 };
-
 constexpr std::size_t kMaxPanels = 2;
+constexpr std::size_t kSumStride = kMaxPanels * kPanelRows;
 
-/// n is a multiple of the block. A block that holds an infinity or a NaN gets d = NaN.
-void quantize(ActivationBlock block, const float* x, std::size_t n, const ActivationRow& out);
+/// sums[i * kSumStride + r] = product of row r of the panels with row i of x, i below m. Row i has
+/// its activations at x[i], x[i + stride], ... The type decides which of both kinds they are.
+void multiply(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
+              float* sums);
+void multiply(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
+              float* sums);
 
-/// out[i - first][r] (32 floats from row to row) = product of row r of the panels with row i of x,
-/// for i in [first, last). Quantised types.
-void multiply(const Panels& w, const Activations& x, std::size_t first, std::size_t last,
-              float* out);
+/// The same in f32 for every type; rows of x lie x_stride floats apart.
+void multiply_f32(const Panels& w, const float* x, std::size_t x_stride, std::size_t m,
+                  float* sums);
 
-/// The same in f32 for every type: x [last - first] rows, x_stride floats apart.
-void multiply_f32(const Panels& w, const float* x, std::size_t x_stride, std::size_t rows,
-                  float* out);
+/// ARM only, and only where has_dotprod().
+namespace dotprod {
+void multiply(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
+              float* sums);
+void multiply(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
+              float* sums);
+}  // namespace dotprod
 
 /// The definition of the arithmetic in plain C++: also the path of CPUs without AVX2 or NEON.
 namespace plain {
-void quantize(ActivationBlock block, const float* x, std::size_t n, const ActivationRow& out);
-void multiply(const Panels& w, const Activations& x, std::size_t first, std::size_t last,
-              float* out);
-void multiply_f32(const Panels& w, const float* x, std::size_t x_stride, std::size_t rows,
-                  float* out);
+void quantize(const float* x, std::size_t n, Activations32* out, std::size_t stride);
+void quantize(const float* x, std::size_t n, Activations256* out, std::size_t stride);
+void multiply(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
+              float* sums);
+void multiply(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
+              float* sums);
+void multiply_f32(const Panels& w, const float* x, std::size_t x_stride, std::size_t m,
+                  float* sums);
 }  // namespace plain
 
 }  // namespace npu::llm::cpu

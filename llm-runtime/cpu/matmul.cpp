@@ -11,32 +11,20 @@
 namespace npu::llm::cpu {
 namespace {
 
-constexpr std::size_t kOutStride = kMaxPanels * kPanelRows;
 // Rows of activations that meet a pair of panels before the next pair comes: their sums (64 KiB)
 // and a slab of them (128 KiB) stay in the second-level cache.
 constexpr std::size_t kRowsAtATime = 512;
 
-/// Activations quantised in one way, and the memory that holds them.
-struct Quantised {
-  Buffer q, d, correction, sums;
-  Activations rows;
-
-  void make(ThreadPool& pool, ActivationBlock block, const float* x, std::size_t x_stride,
-            std::size_t m, std::size_t n) {
-    const std::size_t size = block == ActivationBlock::of_32 ? 32 : 256;
-    const std::size_t corrected = block == ActivationBlock::of_32 ? 32 : 16;
-    const ActivationRow first = {q.scratch<std::int8_t>(m * n), d.scratch<float>(m * (n / size)),
-                                 correction.scratch<std::int32_t>(m * (n / corrected)),
-                                 sums.scratch<std::int16_t>(m * (n / 32))};
-    pool.parallel_for(m, 8, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; ++i)
-        quantize(block, x + i * x_stride, n,
-                 {first.q + i * n, first.d + i * (n / size), first.correction + i * (n / corrected),
-                  first.sums + i * (n / 32)});
-    });
-    rows = {m, n, first.q, first.d, first.correction, first.sums};
-  }
-};
+/// m rows of n activations, quantised into `memory`, slab by slab: [n / 256][m].
+template <class Slab>
+const Slab* quantized(ThreadPool& pool, const float* x, std::size_t x_stride, std::size_t m,
+                      std::size_t n, Buffer& memory) {
+  Slab* slabs = memory.scratch<Slab>((n + kSlabColumns - 1) / kSlabColumns * m);
+  pool.parallel_for(m, 8, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) quantize(x + i * x_stride, n, slabs + i, m);
+  });
+  return slabs;
+}
 
 /// A run of panels of one product, the piece of work that a thread takes.
 struct Piece {
@@ -74,8 +62,8 @@ std::vector<Piece> cut(std::span<const Product> products, std::size_t bytes) {
 void put(const Product& product, std::size_t panel, const float* sums, std::size_t first,
          std::size_t last) {
   const std::size_t row = panel * kPanelRows;
-  const std::size_t rows = std::min(kOutStride, product.w->rows() - row);
-  for (std::size_t i = first; i < last; ++i, sums += kOutStride) {
+  const std::size_t rows = std::min(kSumStride, product.w->rows() - row);
+  for (std::size_t i = first; i < last; ++i, sums += kSumStride) {
     float* out = product.out + i * product.out_stride + row;
     if (product.bias == nullptr)
       std::copy_n(sums, rows, out);
@@ -100,11 +88,11 @@ void all_pieces(ThreadPool& pool, std::span<const Product> products, std::size_t
     pool.parallel_for(pieces.size(), 1, [&](std::size_t begin, std::size_t) {
       thread_local Buffer scratch;
       const Piece& piece = pieces[begin];
-      float* sums = scratch.scratch<float>((last - first) * kOutStride);
+      float* sums = scratch.scratch<float>((last - first) * kSumStride);
       for (std::size_t p = piece.first; p < piece.first + piece.count; p += kMaxPanels) {
         const Matrix& w = *piece.product->w;
         const std::size_t count = std::min(kMaxPanels, piece.first + piece.count - p);
-        multiply_rows(Panels{w.type(), w.columns(), w.panel(p), count}, first, last, sums);
+        multiply_rows(Panels{w.type(), w.columns(), w.panel(p), count}, first, last - first, sums);
         put(*piece.product, p, sums, first, last);
       }
     });
@@ -117,25 +105,23 @@ void matmul(ThreadPool& pool, std::span<const Product> products, const float* x,
             std::size_t x_stride, std::size_t m) {
   if (m == 0 || products.empty()) return;
   check(products, x);
-  thread_local Quantised of_32, of_256;
-  bool made_32 = false, made_256 = false;
+  thread_local Buffer memory_32, memory_256;
+  const Activations32* of_32 = nullptr;
+  const Activations256* of_256 = nullptr;
   const std::size_t n = products[0].w->columns();
   for (const Product& product : products) {
-    const ActivationBlock block = activation_block(product.w->type());
-    if (block == ActivationBlock::of_32 && !std::exchange(made_32, true))
-      of_32.make(pool, block, x, x_stride, m, n);
-    if (block == ActivationBlock::of_256 && !std::exchange(made_256, true))
-      of_256.make(pool, block, x, x_stride, m, n);
+    const TensorType type = product.w->type();
+    if (is_k_quant(type) && of_256 == nullptr)
+      of_256 = quantized<Activations256>(pool, x, x_stride, m, n, memory_256);
+    else if (!is_float(type) && !is_k_quant(type) && of_32 == nullptr)
+      of_32 = quantized<Activations32>(pool, x, x_stride, m, n, memory_32);
   }
-  const Activations rows_32 = of_32.rows, rows_256 = of_256.rows;
   all_pieces(pool, products, m,
-             [&](const Panels& w, std::size_t first, std::size_t last, float* sums) {
-               switch (activation_block(w.type)) {
-                 case ActivationBlock::of_32: return multiply(w, rows_32, first, last, sums);
-                 case ActivationBlock::of_256: return multiply(w, rows_256, first, last, sums);
-                 case ActivationBlock::none:
-                   return multiply_f32(w, x + first * x_stride, x_stride, last - first, sums);
-               }
+             [&](const Panels& w, std::size_t first, std::size_t rows, float* sums) {
+               if (is_float(w.type))
+                 return multiply_f32(w, x + first * x_stride, x_stride, rows, sums);
+               if (is_k_quant(w.type)) return multiply(w, of_256 + first, m, rows, sums);
+               multiply(w, of_32 + first, m, rows, sums);
              });
 }
 
@@ -144,8 +130,8 @@ void matmul_f32(ThreadPool& pool, std::span<const Product> products, const float
   if (m == 0 || products.empty()) return;
   check(products, x);
   all_pieces(pool, products, m,
-             [&](const Panels& w, std::size_t first, std::size_t last, float* sums) {
-               multiply_f32(w, x + first * x_stride, x_stride, last - first, sums);
+             [&](const Panels& w, std::size_t first, std::size_t rows, float* sums) {
+               multiply_f32(w, x + first * x_stride, x_stride, rows, sums);
              });
 }
 

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <string>
 
-#include "llm-runtime/cpu/half.hpp"
 #include "llm-runtime/cpu/layout.hpp"
 #include "llm-runtime/cpu/panel.hpp"
+#include "llm-runtime/half.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::llm::cpu {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "llm-runtime/cpu/half.hpp"
+#include "llm-runtime/half.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::llm::cpu {
@@ -95,10 +95,10 @@ void softmax(float* x, std::size_t n, float scale) {
 }
 
 void to_f16(const float* x, std::uint16_t* out, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) out[i] = float_to_half(x[i]);
+  for (std::size_t i = 0; i < n; ++i) out[i] = float_to_f16(x[i]);
 }
 void to_f32(const std::uint16_t* x, float* out, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) out[i] = half_to_float(x[i]);
+  for (std::size_t i = 0; i < n; ++i) out[i] = f16_to_float(x[i]);
 }
 
 std::size_t argmax(const float* x, std::size_t n) {

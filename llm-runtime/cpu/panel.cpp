@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "llm-runtime/cpu/half.hpp"
+#include "llm-runtime/half.hpp"
 
 namespace npu::llm::cpu {
 namespace {
@@ -205,7 +205,7 @@ SlabRow unpack_slab_row(TensorType type, const std::byte* slab, std::size_t colu
     row.code[k] = static_cast<std::uint8_t>(code);
   }
   const auto half = [&](std::size_t base, std::size_t index) {
-    return half_to_float(load<F16Bits>(slab + base + (index * kR + r) * 2));
+    return f16_to_float(load<F16Bits>(slab + base + (index * kR + r) * 2));
   };
   const auto byte = [&](std::size_t i) {
     return static_cast<unsigned>(low[layout.scales + i * kR + r]);
@@ -235,7 +235,7 @@ void dequantize_slab_row(TensorType type, const std::byte* slab, std::size_t col
         out[k] = load<float>(slab + (k * kR + r) * 4);
       else if (const auto bits = load<std::uint16_t>(slab + (k * kR + r) * 2);
                type == TensorType::f16)
-        out[k] = half_to_float(bits);
+        out[k] = f16_to_float(bits);
       else
         out[k] = bf16_to_float(bits);
     }

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "llm-runtime/cpu/half.hpp"
+#include "llm-runtime/half.hpp"
 #include "regdb/error.hpp"
 #include "tests/llm-runtime/cpu/weights.hpp"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "llm-runtime/cpu/half.hpp"
+#include "llm-runtime/half.hpp"
 
 namespace npu::llm::cpu::test {
 namespace {
@@ -51,7 +51,7 @@ Weights random_weights(TensorType type, std::uint32_t rows, std::uint32_t column
       const float value = normal(random);
       const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
       const std::uint16_t half =
-          type == TensorType::f16 ? float_to_half(value) : static_cast<std::uint16_t>(bits >> 16);
+          type == TensorType::f16 ? float_to_f16(value) : static_cast<std::uint16_t>(bits >> 16);
       if (type == TensorType::f32)
         std::memcpy(&weights.bytes[4 * i], &value, 4);
       else
@@ -67,9 +67,9 @@ Weights random_weights(TensorType type, std::uint32_t rows, std::uint32_t column
                           : type == TensorType::q4_k ? 15 * 63
                           : type == TensorType::q5_k ? 31 * 63
                                                      : 32 * 128;
-    const std::uint16_t d = float_to_half(scale(random) * (random() % 2 ? 1 : -1) / largest);
+    const std::uint16_t d = float_to_f16(scale(random) * (random() % 2 ? 1 : -1) / largest);
     std::memcpy(&weights.bytes[at + d_offset(type)], &d, 2);
-    const std::uint16_t dmin = float_to_half(scale(random) / 63);
+    const std::uint16_t dmin = float_to_f16(scale(random) / 63);
     if (type == TensorType::q4_k || type == TensorType::q5_k)
       std::memcpy(&weights.bytes[at + 2], &dmin, 2);
   }
@@ -90,7 +90,7 @@ Value value_at(const WeightView& weights, std::size_t row, std::size_t column) {
                            column / shape.values * shape.bytes;
   const std::size_t i = column % shape.values;
   const auto bytes = [&](std::size_t at) { return std::to_integer<unsigned>(block[at]); };
-  const auto half = [&](std::size_t at) { return half_to_float(load<std::uint16_t>(block + at)); };
+  const auto half = [&](std::size_t at) { return f16_to_float(load<std::uint16_t>(block + at)); };
   const auto nibble = [](unsigned byte, bool high) {
     return static_cast<int>(high ? byte >> 4 : byte & 15);
   };
