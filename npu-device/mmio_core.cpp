@@ -23,8 +23,6 @@ constexpr std::uint32_t kClearAll = 0x1FFFF;
 
 // POINTER_PP_EN, EXECUTER_PP_EN, POINTER_PP_MODE; bits 29:28 hold the core's index.
 constexpr std::uint32_t s_pointer(unsigned core) { return 0xEu + 0x10000000u * core; }
-// What S_POINTER has storage for: not the clear bits, not the executer.
-constexpr std::uint32_t kPointerStorage = ~0x10030u;
 
 // Tasks of a network end within some 100 us; later a sleep costs nothing.
 constexpr auto kSpin = 200us;
@@ -66,23 +64,16 @@ void MmioCore::write(std::uint32_t offset, std::uint32_t value) {
 }
 
 void MmioCore::save() {
-  saved_ = Saved{window_->read32(regdb::cna::S_POINTER::offset) & kPointerStorage,
-                 window_->read32(regdb::core::S_POINTER::offset) & kPointerStorage,
-                 window_->read32(pc::INTERRUPT_MASK::offset),
-                 window_->read32(pc::BASE_ADDRESS::offset),
-                 window_->read32(pc::REGISTER_AMOUNTS::offset),
-                 window_->read32(pc::TASK_CON::offset),
-                 iommu_.state()};
+  saved_ =
+      Saved{window_->read32(pc::INTERRUPT_MASK::offset), window_->read32(pc::BASE_ADDRESS::offset),
+            window_->read32(pc::REGISTER_AMOUNTS::offset), window_->read32(pc::TASK_CON::offset),
+            iommu_.state()};
 }
 
 void MmioCore::restore() {
   platform_.check_power(index_);
   window_->write32(pc::OPERATION_ENABLE::offset, 0);
   window_->write32(pc::INTERRUPT_CLEAR::offset, kClearAll);
-  // As before each task: with PC_SEL the CPU reaches the blocks.
-  window_->write32(pc::BASE_ADDRESS::offset, 1);
-  window_->write32(regdb::cna::S_POINTER::offset, saved_->cna_pointer);
-  window_->write32(regdb::core::S_POINTER::offset, saved_->core_pointer);
   window_->write32(pc::REGISTER_AMOUNTS::offset, saved_->amounts);
   window_->write32(pc::TASK_CON::offset, saved_->task_con);
   window_->write32(pc::BASE_ADDRESS::offset, saved_->base);

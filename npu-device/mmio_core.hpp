@@ -30,7 +30,9 @@ class MmioCore {
   /// Checks power, maps the window, reads VERSION. Writes nothing. Throws no_device,
   /// permission_denied, device_fault.
   MmioCore(MmioPlatform& platform, unsigned index);
-  /// Puts back what the first job found: pointers, interrupt mask, BASE_ADDRESS, IOMMU.
+  /// Puts back what the first job found: interrupt mask, BASE_ADDRESS, IOMMU. The S_POINTERs stay
+  /// as the driver leaves them, with ping-pong on: turning it off would move one of a block's two
+  /// pointers, and whoever comes next would write to the group that does not run.
   ~MmioCore();
   MmioCore(const MmioCore&) = delete;
   MmioCore& operator=(const MmioCore&) = delete;
@@ -48,7 +50,7 @@ class MmioCore {
 
  private:
   struct Saved {
-    std::uint32_t cna_pointer, core_pointer, mask, base, amounts, task_con;
+    std::uint32_t mask, base, amounts, task_con;
     IommuPort::State iommu;
   };
   void save();

@@ -457,6 +457,18 @@ TEST(MmioFailures, BoundDriverInTheMiddleOfAJobIsLeftAlone) {
   EXPECT_THAT(writes_below(wires, 0x10000), ElementsAre());
 }
 
+struct Borrowed final : MmioPlatform {  // outlives the device
+  explicit Borrowed(MmioPlatform& p) : board(p) {}
+  MmioPlatform& board;
+  std::string path() const override { return board.path(); }
+  std::string provenance() const override { return board.provenance(); }
+  void check_power(unsigned core) override { board.check_power(core); }
+  std::unique_ptr<RegisterWindow> window(unsigned core) override { return board.window(core); }
+  DmaAllocator& memory() override { return board.memory(); }
+  std::chrono::milliseconds job_timeout() const override { return board.job_timeout(); }
+  bool reset(unsigned core) override { return board.reset(core); }
+};
+
 TEST(MmioRestore, PutsBackWhatItFound) {
   Wires wires;
   auto board = std::make_unique<WiredBoard>(wires);
@@ -472,17 +484,6 @@ TEST(MmioRestore, PutsBackWhatItFound) {
   window->write32(0xA000 + mmu::kCommand, 0);  // paging on
   wires.log.clear();
   MmioPlatform* platform = board.get();
-  struct Borrowed final : MmioPlatform {  // outlives the device
-    explicit Borrowed(MmioPlatform& p) : board(p) {}
-    MmioPlatform& board;
-    std::string path() const override { return board.path(); }
-    std::string provenance() const override { return board.provenance(); }
-    void check_power(unsigned core) override { board.check_power(core); }
-    std::unique_ptr<RegisterWindow> window(unsigned core) override { return board.window(core); }
-    DmaAllocator& memory() override { return board.memory(); }
-    std::chrono::milliseconds job_timeout() const override { return board.job_timeout(); }
-    bool reset(unsigned core) override { return board.reset(core); }
-  };
   for (const char* spec : {"1,sim", "1,sim,iommu=bypass"}) {
     auto device = open_mmio(parse_mmio_spec(spec), std::make_unique<Borrowed>(*platform));
     expect_works(*device);
@@ -492,6 +493,16 @@ TEST(MmioRestore, PutsBackWhatItFound) {
       EXPECT_EQ(window->read32(offset) & ~0x10001u, value & ~0x10001u) << spec << " " << offset;
     EXPECT_EQ(window->read32(pc::BASE_ADDRESS::offset), 1u);
     EXPECT_EQ(window->read32(0xA000 + mmu::kStatus) & 1, 1u) << spec;
+  }
+}
+
+// Seen on the virtual board: a core out of reset, one task, closed, and no later job ended.
+TEST(MmioRestore, TheNextSessionWorksAfterAnyNumberOfTasks) {
+  Wires wires;
+  WiredBoard board(wires);
+  for (const std::size_t tasks : {1, 1, 2, 3, 1}) {
+    auto device = open_mmio(parse_mmio_spec("1,sim"), std::make_unique<Borrowed>(board));
+    expect_works(*device, 5, tasks);
   }
 }
 
