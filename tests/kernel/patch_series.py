@@ -71,8 +71,25 @@ def compile_rocket(tree, kernel):
     files = sorted((tree / ROCKET).glob("*.c"))
     if not files:
         raise Fault(f"no C file in {tree / ROCKET}")
+    objects = []
     for file in files:
-        run([compiler(), *flags(kernel), "-c", file, "-o", "/dev/null"])
+        objects.append(file.with_suffix(".o"))
+        run([compiler(), *flags(kernel), "-c", file, "-o", objects[-1]])
+    check_symbols(objects, kernel)
+
+
+def check_symbols(objects, kernel):
+    """What modpost would say: each symbol is rocket's own, or exported by the kernel or its modules."""
+    names = {"T": set(), "U": set()}
+    for line in run([compiler().replace("gcc", "nm"), "-g", *objects]).splitlines():
+        if m := re.search(r"([A-Z]) (\S+)$", line):
+            names.setdefault(m[1], set()).add(m[2])
+    symvers = next(kernel.glob("headers/*-arm64")) / "Module.symvers"
+    exported = {line.split("\t")[1] for line in symvers.read_text(encoding="utf-8").splitlines()}
+    own = set().union(*(n for kind, n in names.items() if kind != "U"))
+    missing = names["U"] - own - exported - {"__this_module"}
+    if missing or "drm_dev_register" not in names["U"]:
+        raise Fault(f"modpost: not exported by {kernel.name}: {', '.join(sorted(missing)) or 'nothing read'}")
 
 
 def build_board(tree):
@@ -145,6 +162,8 @@ BROKEN = [
     ("0003", "a hunk cut short", lambda text: text[:text.rindex("\n+")], "patch"),
     ("0003", "a name mistyped", replaced("+\tROCKET_CLK_NPU,", "+\tROCKET_CLK_NPV,"), "gcc"),
     ("0003", "spaces for tabs", replaced("+\tROCKET_CLK_NPU,", "+        ROCKET_CLK_NPU,"), "perl"),
+    ("0003", "a symbol that nobody exports",
+     replaced('].id = "pclk";', "].id = saved_command_line;"), "modpost"),
     ("0001", "an unknown label", replaced("+&rknn_core_2 {", "+&rknn_core_3 {"), "dtc"),
     ("0001", "a core left off", replaced('+\tstatus = "okay";', '+\tstatus = "disabled";'), "disabled"),
 ]
