@@ -38,11 +38,14 @@ EngineOptions filled_in(const Model& model, EngineOptions options) {
   return options;
 }
 
-std::unique_ptr<Projector> make_projector(const Model& model, cpu::ThreadPool& pool,
-                                          const EngineOptions& options) {
-  if (options.device == "cpu") return std::make_unique<CpuProjector>(model, pool, options.exact);
-  throw Error(ErrorCode::not_supported,
-              fmt::format("--device {}: only cpu is built in yet", options.device));
+/// One file per core: the kernel keeps a file's work on one core.
+std::vector<std::unique_ptr<device::Device>> open_cores(const std::string& spec) {
+  std::vector<std::unique_ptr<device::Device>> devices;
+  devices.push_back(device::open_device(spec));
+  constexpr std::size_t kCores = 3;  // of a chip whose driver does not say
+  const std::size_t cores = devices[0]->info().cores != 0 ? devices[0]->info().cores : kCores;
+  while (devices.size() < cores) devices.push_back(devices[0]->open_another());
+  return devices;
 }
 
 // A saved sequence: this header, the tokens, then keys and values of every layer.
@@ -80,14 +83,30 @@ struct Engine::Impl {
         options(filled_in(m, wanted)),
         pool(options.threads),
         cache(m.shape(), options.kv_type, options.sequences, options.context),
-        projector(make_projector(m, pool, options)),
+        projector(make_projector()),
         graph(m, pool, *projector, cache),
         tokens(options.sequences) {}
+
+  std::unique_ptr<Projector> make_projector() {
+    if (options.device == "cpu") return std::make_unique<CpuProjector>(model, pool, options.exact);
+    if (options.exact) {
+      throw Error(ErrorCode::invalid_argument,
+                  "f32 precision is for the CPU only: use --device cpu");
+    }
+    devices = open_cores(options.device);
+    std::vector<device::Device*> pointers;
+    for (const auto& device : devices) pointers.push_back(device.get());
+    auto on_npu = std::make_unique<NpuProjector>(model, pool, pointers, nullptr, options.offload);
+    npu = on_npu.get();
+    return on_npu;
+  }
 
   const Model& model;
   EngineOptions options;
   cpu::ThreadPool pool;
   KvStore cache;
+  std::vector<std::unique_ptr<device::Device>> devices;
+  NpuProjector* npu = nullptr;
   std::unique_ptr<Projector> projector;
   Graph graph;
   std::vector<std::vector<std::int32_t>> tokens;
@@ -101,6 +120,12 @@ Engine::~Engine() = default;
 
 const Model& Engine::model() const { return impl_->model; }
 const EngineOptions& Engine::options() const { return impl_->options; }
+const OffloadStats* Engine::offload_stats() const {
+  return impl_->npu != nullptr ? &impl_->npu->stats() : nullptr;
+}
+const device::DeviceInfo* Engine::device_info() const {
+  return impl_->devices.empty() ? nullptr : &impl_->devices[0]->info();
+}
 
 std::span<const std::int32_t> Engine::tokens(std::uint32_t sequence) const {
   return impl_->tokens.at(sequence);

@@ -11,12 +11,13 @@
 
 #include "llm-runtime/graph.hpp"
 #include "llm-runtime/model.hpp"
+#include "llm-runtime/offload/npu_projector.hpp"
 
 namespace npu::llm {
 
 struct EngineOptions {
-  /// "cpu"; or a device specification as everywhere ("sim", "rocket", ...), or "auto": the best
-  /// mix of the two.
+  /// "cpu": no NPU. A device specification as everywhere ("sim", "rocket", ...): all matrix
+  /// products on it.
   std::string device = "cpu";
   unsigned threads = 0;       ///< 0: one for each CPU
   std::uint32_t context = 0;  ///< tokens of a sequence; 0: the model's, at most 4096
@@ -24,6 +25,7 @@ struct EngineOptions {
   std::uint32_t batch = 512;  ///< rows evaluated at a time
   cpu::KvType kv_type = cpu::KvType::f16;
   bool exact = false;  ///< weights as F32, F32 arithmetic, F32 cache: for comparisons
+  OffloadOptions offload;
 };
 
 class Engine {
@@ -38,6 +40,10 @@ class Engine {
   const Model& model() const;
   const EngineOptions& options() const;  ///< with the defaults filled in
   std::uint32_t context() const { return options().context; }
+  /// What the NPU did so far; nullptr without one.
+  const OffloadStats* offload_stats() const;
+  /// Of the NPU; nullptr without one.
+  const device::DeviceInfo* device_info() const;
 
   /// What the cache holds of a sequence.
   std::span<const std::int32_t> tokens(std::uint32_t sequence) const;

@@ -17,6 +17,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_logits(app, io);
   add_run(app, io);
   add_bench(app, io);
+  add_eval(app, io);
   return cli::run(app, "npu-chat", argc, argv, io.out, io.err, io.status);
 }
 
