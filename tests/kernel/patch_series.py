@@ -81,7 +81,7 @@ def compile_rocket(tree, kernel):
 def check_symbols(objects, kernel):
     """What modpost would say: each symbol is rocket's own, or exported by the kernel or its modules."""
     names = {"T": set(), "U": set()}
-    for line in run([compiler().replace("gcc", "nm"), "-g", *objects]).splitlines():
+    for line in run([pathlib.Path(compiler()).name.replace("gcc", "nm"), "-g", *objects]).splitlines():
         if m := re.search(r"([A-Z]) (\S+)$", line):
             names.setdefault(m[1], set()).add(m[2])
     symvers = next(kernel.glob("headers/*-arm64")) / "Module.symvers"
