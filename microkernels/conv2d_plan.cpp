@@ -184,15 +184,6 @@ void set_input_rows(const Conv2dShape& s, Range rows, u32& first, u32& count, u3
   pad_top = static_cast<u32>(std::max<std::int64_t>(0, -begin));
 }
 
-sim::MacType mac_type(DataType in) {
-  switch (in) {
-    case DataType::i8: return sim::MacType::int8;
-    case DataType::i4: return sim::MacType::int4;
-    case DataType::bf16: return sim::MacType::bf16;
-    default: return sim::MacType::fp16;
-  }
-}
-
 sim::TaskWork work_of(const Conv2dPlan& plan, const Sizes& z, const Conv2dTask& task) {
   const Conv2dShape& s = plan.shape;
   const u64 positions = u64{task.rows.size} * s.out_width();

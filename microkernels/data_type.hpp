@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "npu-sim/timing.hpp"
+
 namespace npu::kernels {
 
 enum class DataType : std::uint8_t { i4, i8, i16, f16, bf16, tf32, i32, f32 };
@@ -42,6 +44,21 @@ struct MacFormat {
 };
 /// Throws invalid_argument for a type that the array does not take (i32, f32).
 MacFormat mac_format(DataType input);
+
+/// How the timing model calls operands of a type; int8 for those that the array does not take.
+constexpr sim::MacType mac_type(DataType input) {
+  switch (input) {
+    case DataType::i4: return sim::MacType::int4;
+    case DataType::i16: return sim::MacType::int16;
+    case DataType::f16: return sim::MacType::fp16;
+    case DataType::bf16: return sim::MacType::bf16;
+    case DataType::tf32: return sim::MacType::tf32;
+    case DataType::i8:
+    case DataType::i32:
+    case DataType::f32: break;
+  }
+  return sim::MacType::int8;
+}
 
 /// The DPU's code of an output type: its own for all but tf32, which it cannot write.
 std::uint32_t output_precision(DataType output);

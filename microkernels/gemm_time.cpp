@@ -18,16 +18,6 @@ using u64 = std::uint64_t;
 
 constexpr u32 kRegcmdWords = 154;  // of a task, trailer included
 
-sim::MacType mac_type(DataType in) {
-  switch (in) {
-    case DataType::i4: return sim::MacType::int4;
-    case DataType::f16: return sim::MacType::fp16;
-    case DataType::bf16: return sim::MacType::bf16;
-    case DataType::tf32: return sim::MacType::tf32;
-    default: return sim::MacType::int8;
-  }
-}
-
 struct Tile {
   u32 m, n, k;  // padded
   bool data_reuse, weight_reuse, adds;

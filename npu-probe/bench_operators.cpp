@@ -79,17 +79,6 @@ class HostArray {
       data_;
 };
 
-sim::MacType mac_type(DataType type) {
-  switch (type) {
-    case DataType::i4: return sim::MacType::int4;
-    case DataType::i16: return sim::MacType::int16;
-    case DataType::f16: return sim::MacType::fp16;
-    case DataType::bf16: return sim::MacType::bf16;
-    case DataType::tf32: return sim::MacType::tf32;
-    default: return sim::MacType::int8;
-  }
-}
-
 std::uint64_t chip_bytes(DataType type, std::uint64_t elements) {
   return (elements * kernels::bits(type) + 7) / 8;
 }
@@ -133,7 +122,7 @@ BenchSubject gemm_subject(const kernels::GemmShape& s, const kernels::GemmTypes&
   subject.macs = m * n * k;
   subject.read_bytes = chip_bytes(types.in, m * k) + chip_bytes(types.in, n * k);
   subject.write_bytes = chip_bytes(types.out, m * n);
-  subject.type = mac_type(types.in);
+  subject.type = kernels::mac_type(types.in);
   return subject;
 }
 
@@ -163,7 +152,7 @@ BenchSubject conv_subject(const kernels::Conv2dShape& s, const kernels::GemmType
   subject.macs = s.macs();
   subject.read_bytes = chip_bytes(types.in, in) + chip_bytes(types.in, weights);
   subject.write_bytes = chip_bytes(types.out, out);
-  subject.type = mac_type(types.in);
+  subject.type = kernels::mac_type(types.in);
   subject.depthwise = s.depthwise;
   return subject;
 }
@@ -174,7 +163,7 @@ BenchSubject vector_subject(const BenchVector& v, DataType type, std::span<Devic
       static_cast<std::size_t>(std::find(names.begin(), names.end(), v.function) - names.begin());
   constexpr std::size_t kTwoOperands = 5;
   BenchSubject subject;
-  subject.type = mac_type(type);
+  subject.type = kernels::mac_type(type);
   subject.write_bytes = chip_bytes(type, v.n);
   if (at < kTwoOperands) {
     struct State {
@@ -230,7 +219,7 @@ BenchSubject pool_subject(const BenchPool& p, DataType type, std::span<Device* c
     state->op.run(state->in->in(), state->out->out(), &stats);
     return stats;
   };
-  subject.type = mac_type(type);
+  subject.type = kernels::mac_type(type);
   subject.read_bytes = chip_bytes(type, inputs(p.shape));
   subject.write_bytes = chip_bytes(type, outputs(p.shape));
   return subject;
@@ -249,7 +238,7 @@ BenchSubject copy_subject(const BenchCopy& v, DataType type, std::span<Device* c
     state->op.run(state->from.in(), state->to.out(), &stats);
     return stats;
   };
-  subject.type = mac_type(type);
+  subject.type = kernels::mac_type(type);
   subject.read_bytes = subject.write_bytes = chip_bytes(type, v.n);
   return subject;
 }
