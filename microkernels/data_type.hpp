@@ -26,6 +26,10 @@ constexpr std::uint32_t bits(DataType type) {
   }
   return 0;
 }
+/// Bytes of elements in the chip's memory, the last one whole.
+constexpr std::uint64_t type_bytes(DataType type, std::uint64_t elements) {
+  return (elements * bits(type) + 7) / 8;
+}
 constexpr bool is_float(DataType type) {
   return type == DataType::f16 || type == DataType::bf16 || type == DataType::tf32 ||
          type == DataType::f32;

@@ -69,10 +69,6 @@ GemmPlan checked_plan(std::span<device::Device* const> devices, const GemmShape&
   return plan;
 }
 
-std::uint64_t packed_bytes(DataType type, std::uint64_t elements) {
-  return elements * bits(type) / 8;
-}
-
 GemmStats fresh_stats(const GemmPlan& plan, std::chrono::nanoseconds pack_weights) {
   GemmStats stats;
   stats.cores = static_cast<std::uint32_t>(plan.cores.size());
@@ -160,7 +156,7 @@ void Gemm::set_weights(ConstElements b) {
     std::uint64_t offset = 0;
     for (const Range& k : plan_.k_slices) {
       const std::size_t channels = align_up(k.size, mac_format(type).channel_block);
-      const std::size_t bytes = packed_bytes(type, kernels * channels);
+      const std::size_t bytes = type_bytes(type, kernels * channels);
       const std::size_t first = std::size_t{core.n.begin} * shape.k + k.begin;
       pack_weights(type, {b.data() + first * b.element_bytes(), core.n.size, k.size, shape.k},
                    kernels, channels, executor_.host(i, kGemmB).subspan(offset, bytes));
@@ -220,7 +216,7 @@ void Gemm::pack_a(ConstElements a, std::uint32_t part, GemmStats& stats) {
     std::uint64_t packed = 0;  // tiles of rows lie one behind the other; later tasks share them
     for (const GemmTask& task : plan_.cores[i].tasks) {
       if (task.a_part != part || task.a_offset != packed) continue;
-      packed += packed_bytes(type, std::uint64_t{task.m_padded} * task.k_padded);
+      packed += type_bytes(type, std::uint64_t{task.m_padded} * task.k_padded);
       const std::uint32_t step = align_up(kPieceElements / task.m_padded + 1, kPieceChannels);
       for (const Range& k : split_by_limit({0, task.k_padded}, step, kPieceChannels))
         pieces.push_back({i, &task, k});
@@ -236,8 +232,8 @@ void Gemm::pack_a(ConstElements a, std::uint32_t part, GemmStats& stats) {
                    real != 0 ? task->m.size : 0, real, stride},
                   rows, k.size,
                   executor_.host(core, kGemmA + part)
-                      .subspan(task->a_offset + packed_bytes(type, rows * k.begin),
-                               packed_bytes(type, rows * k.size)));
+                      .subspan(task->a_offset + type_bytes(type, rows * k.begin),
+                               type_bytes(type, rows * k.size)));
   });
   host_threads().parallel_for(executor_.cores(), [&](std::size_t i) {
     if (same && i != 0) {
@@ -274,8 +270,8 @@ void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) 
     const std::uint32_t columns = n.end() == task->n.size ? task->n_padded - n.begin : n.size;
     const std::span<const std::byte> cube =
         executor_.host(core_index, gemm_c_slot(core, task->c_part))
-            .subspan(task->c_offset + packed_bytes(type, rows * n.begin),
-                     packed_bytes(type, rows * columns));
+            .subspan(task->c_offset + type_bytes(type, rows * n.begin),
+                     type_bytes(type, rows * columns));
     const MatrixView<std::byte> to{c + (task->m.begin * stride + task->n.begin + n.begin) * element,
                                    task->m.size, n.size, stride};
     if (adds) {

@@ -41,7 +41,7 @@ MacTask mac_task(const GemmCore& core, const GemmTask& t, const GemmTypes& types
                  const Requant& requant, const ChannelScales& channels) {
   const bool converted = types.out == DataType::i8;
   const auto in_bytes = [&](std::uint64_t elements) {
-    return static_cast<std::uint32_t>(elements * bits(types.in) / 8);
+    return static_cast<std::uint32_t>(type_bytes(types.in, elements));
   };
   MacTask mac{.in = types.in,
               .out = types.out,

@@ -31,11 +31,6 @@ struct Rows {
 };
 Rows pad_rows(std::uint32_t rows, const TaskRules& rules);
 
-/// Bytes of elements of a type.
-inline std::uint64_t type_bytes(DataType type, std::uint64_t elements) {
-  return elements * bits(type) / 8;
-}
-
 /// Banks that a tile of features takes, with the spare one of integers.
 std::uint32_t feature_banks(const TaskRules& rules, std::uint32_t rows, std::uint32_t k);
 /// Most rows of a task with this K, 0 if not even the fewest fit beside a group of kernels.

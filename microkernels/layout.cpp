@@ -177,7 +177,7 @@ void update_matrix(RunUpdate update, DataType type, std::span<const std::byte> c
 void pack_features(DataType type, const MatrixView<const std::byte>& a, std::size_t rows,
                    std::size_t channels, std::span<std::byte> cube, unsigned threads) {
   const std::size_t c2 = atom_elements(type);
-  check_size("pack_features", cube.size(), rows * channels * bits(type) / 8);
+  check_size("pack_features", cube.size(), type_bytes(type, rows * channels));
   check_inside("pack_features", a, rows, channels / c2 * c2);
   const bool stream = cube.size() >= kStreamBytes;
   in_cube_parts(type, threads, rows, a, host_bytes(type),
@@ -191,8 +191,8 @@ void pack_weights(DataType type, const MatrixView<const std::byte>& b, std::size
                   std::size_t channels, std::span<std::byte> blocks, unsigned threads) {
   const MacFormat format = mac_format(type);
   const std::size_t group = format.kernel_group, block = format.channel_block;
-  const std::size_t run = block * bits(type) / 8, group_bytes = group * channels * bits(type) / 8;
-  check_size("pack_weights", blocks.size(), kernels * channels * bits(type) / 8);
+  const std::size_t run = type_bytes(type, block), group_bytes = type_bytes(type, group * channels);
+  check_size("pack_weights", blocks.size(), type_bytes(type, kernels * channels));
   check_inside("pack_weights", b, kernels / group * group, channels / block * block);
   const bool stream = blocks.size() >= kStreamWeights;
   in_parts(threads, blocks.size(), kernels / group, 1, [&](std::size_t begin, std::size_t end) {

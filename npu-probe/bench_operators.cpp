@@ -79,10 +79,6 @@ class HostArray {
       data_;
 };
 
-std::uint64_t chip_bytes(DataType type, std::uint64_t elements) {
-  return (elements * kernels::bits(type) + 7) / 8;
-}
-
 // About what brings sums of k products of random bytes into a byte.
 kernels::Requant byte_requant(std::uint64_t k) {
   return kernels::requant_from_float(1.0f / (128.0f * static_cast<float>(1 + k / 64)));
@@ -120,8 +116,8 @@ BenchSubject gemm_subject(const kernels::GemmShape& s, const kernels::GemmTypes&
     return stats;
   };
   subject.macs = m * n * k;
-  subject.read_bytes = chip_bytes(types.in, m * k) + chip_bytes(types.in, n * k);
-  subject.write_bytes = chip_bytes(types.out, m * n);
+  subject.read_bytes = kernels::type_bytes(types.in, m * k) + kernels::type_bytes(types.in, n * k);
+  subject.write_bytes = kernels::type_bytes(types.out, m * n);
   subject.type = kernels::mac_type(types.in);
   return subject;
 }
@@ -150,8 +146,8 @@ BenchSubject conv_subject(const kernels::Conv2dShape& s, const kernels::GemmType
     return stats;
   };
   subject.macs = s.macs();
-  subject.read_bytes = chip_bytes(types.in, in) + chip_bytes(types.in, weights);
-  subject.write_bytes = chip_bytes(types.out, out);
+  subject.read_bytes = kernels::type_bytes(types.in, in) + kernels::type_bytes(types.in, weights);
+  subject.write_bytes = kernels::type_bytes(types.out, out);
   subject.type = kernels::mac_type(types.in);
   subject.depthwise = s.depthwise;
   return subject;
@@ -164,7 +160,7 @@ BenchSubject vector_subject(const BenchVector& v, DataType type, std::span<Devic
   constexpr std::size_t kTwoOperands = 5;
   BenchSubject subject;
   subject.type = kernels::mac_type(type);
-  subject.write_bytes = chip_bytes(type, v.n);
+  subject.write_bytes = kernels::type_bytes(type, v.n);
   if (at < kTwoOperands) {
     struct State {
       kernels::Elementwise op;
@@ -178,7 +174,7 @@ BenchSubject vector_subject(const BenchVector& v, DataType type, std::span<Devic
       state->op.run(state->a.in(), state->b.in(), state->c.out(), &stats);
       return stats;
     };
-    subject.read_bytes = 2 * chip_bytes(type, v.n);
+    subject.read_bytes = 2 * kernels::type_bytes(type, v.n);
     return subject;
   }
   struct State {
@@ -194,7 +190,7 @@ BenchSubject vector_subject(const BenchVector& v, DataType type, std::span<Devic
     state->op.run(std::as_const(state->x).halves(), state->y.halves(), &stats);
     return stats;
   };
-  subject.read_bytes = chip_bytes(type, v.n);
+  subject.read_bytes = kernels::type_bytes(type, v.n);
   return subject;
 }
 
@@ -220,8 +216,8 @@ BenchSubject pool_subject(const BenchPool& p, DataType type, std::span<Device* c
     return stats;
   };
   subject.type = kernels::mac_type(type);
-  subject.read_bytes = chip_bytes(type, inputs(p.shape));
-  subject.write_bytes = chip_bytes(type, outputs(p.shape));
+  subject.read_bytes = kernels::type_bytes(type, inputs(p.shape));
+  subject.write_bytes = kernels::type_bytes(type, outputs(p.shape));
   return subject;
 }
 
@@ -239,7 +235,7 @@ BenchSubject copy_subject(const BenchCopy& v, DataType type, std::span<Device* c
     return stats;
   };
   subject.type = kernels::mac_type(type);
-  subject.read_bytes = subject.write_bytes = chip_bytes(type, v.n);
+  subject.read_bytes = subject.write_bytes = kernels::type_bytes(type, v.n);
   return subject;
 }
 

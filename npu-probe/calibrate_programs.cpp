@@ -14,7 +14,7 @@ using kernels::MacTask;
 constexpr std::uint32_t kBanks = 12, kBankBytes = 32768;  // notes chips/rk3588
 
 std::uint32_t bytes(std::uint64_t elements, DataType type) {
-  return static_cast<std::uint32_t>(elements * bits(type) / 8);
+  return static_cast<std::uint32_t>(kernels::type_bytes(type, elements));
 }
 
 // One bank more than the bytes need [notes cbuf-bank-slack, HW: int8].
