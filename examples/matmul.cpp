@@ -46,8 +46,8 @@ int main(int argc, char** argv) try {
     worst = std::max(worst, std::abs(sum - c[i]));
   }
   std::printf("%u x %u x %u on %s: %u tasks on %u cores, %.0f us modelled, largest error %.1e\n",
-              shape.m, shape.n, shape.k, files[0]->info().path.c_str(), stats.tasks, stats.cores,
-              gemm.plan().seconds * 1e6, worst);
+              shape.m, shape.n, shape.k, files[0]->info().path.c_str(), stats.run.tasks,
+              stats.cores, gemm.plan().seconds * 1e6, worst);
   return worst < 1e-3 ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "matmul: %s\n", error.what());

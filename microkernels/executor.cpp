@@ -66,6 +66,17 @@ void add_up(const std::vector<RunStats>& cores, RunStats& all) {
 
 }  // namespace
 
+RunStats& RunStats::operator+=(const RunStats& other) {
+  jobs += other.jobs;
+  tasks += other.tasks;
+  submits += other.submits;
+  regcmd_words += other.regcmd_words;
+  submit += other.submit;
+  wait += other.wait;
+  device += other.device;
+  return *this;
+}
+
 std::shared_ptr<device::Buffer> BufferPool::get(device::Device& device, const Slot& slot) {
   std::shared_ptr<device::Buffer>& buffer = buffers_[{&device, slot.name, slot.bytes}];
   if (!buffer) buffer = std::make_shared<device::Buffer>(device.create_buffer(slot.bytes));

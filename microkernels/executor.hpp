@@ -60,6 +60,9 @@ struct RunStats {
   /// From the first submit to the last wait by Device::now(): measured on a chip (with what `read`
   /// does for other cores meanwhile), modelled on the simulator.
   std::chrono::nanoseconds device{};
+
+  /// What two runs took, one after the other.
+  RunStats& operator+=(const RunStats& other);
 };
 
 /// Consecutive tasks become one job up to this much work. A job is retired after 500 ms

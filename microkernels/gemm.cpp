@@ -285,11 +285,10 @@ void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) 
 }
 
 void Gemm::run_stages(ConstElements a, std::byte* c, GemmStats& stats) {
-  RunStats run;
   const auto read = [&](std::size_t stage) {
     std::mutex mutex;
     std::chrono::nanoseconds longest{};
-    executor_.wait(stage, run, [&](std::size_t core) {
+    executor_.wait(stage, stats.run, [&](std::size_t core) {
       std::chrono::nanoseconds time{};
       {
         const Timer timer(time);
@@ -306,16 +305,9 @@ void Gemm::run_stages(ConstElements a, std::byte* c, GemmStats& stats) {
   for (std::size_t stage = 0; stage < plan_.stages.size(); ++stage) {
     if (plan_.stages[stage].packs) pack_a(a, plan_.stages[stage].a_part, stats);
     if (stage >= window) read(next++);
-    executor_.submit(stage, run);
+    executor_.submit(stage, stats.run);
   }
   while (next < plan_.stages.size()) read(next++);
-  stats.submit += run.submit;
-  stats.wait += run.wait;
-  stats.jobs += run.jobs;
-  stats.tasks += run.tasks;
-  stats.submits += run.submits;
-  stats.regcmd_words += run.regcmd_words;
-  stats.device += run.device;
 }
 
 void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {

@@ -15,15 +15,13 @@
 
 namespace npu::kernels {
 
-/// What one product took. Times are those of the host's clock; on the simulator `wait` is the
-/// time to simulate, not a model of the chip.
+/// What one product took. Times are those of the host's clock.
 struct GemmStats {
-  std::uint32_t cores = 0, slices = 0, jobs = 0, tasks = 0, submits = 0;
-  std::uint64_t regcmd_words = 0;
+  RunStats run;  ///< all stages together
+  std::uint32_t cores = 0, slices = 0;
   std::uint64_t macs = 0;                                               ///< m * n * k
   std::uint64_t feature_bytes = 0, weight_bytes = 0, output_bytes = 0;  ///< moved by the NPU
-  std::chrono::nanoseconds pack{}, submit{}, wait{}, unpack{};
-  std::chrono::nanoseconds device{};        ///< as RunStats::device, all stages together
+  std::chrono::nanoseconds pack{}, unpack{};
   std::chrono::nanoseconds pack_weights{};  ///< once for all runs with the same weights
 };
 

@@ -45,16 +45,6 @@ void fill_atoms(DataType type, std::uint32_t bits, std::byte* to, std::size_t at
     to[i] = static_cast<std::byte>(type == DataType::i8 ? bits : bits >> (i % 2 * 8));
 }
 
-void add(RunStats& to, const RunStats& from) {
-  to.jobs += from.jobs;
-  to.tasks += from.tasks;
-  to.submits += from.submits;
-  to.regcmd_words += from.regcmd_words;
-  to.submit += from.submit;
-  to.wait += from.wait;
-  to.device += from.device;
-}
-
 bool whole_columns(const Pool2dPlan& plan) {
   return plan.columns.size() == plan.shape.in_width && plan.columns.front() == 0 &&
          plan.columns.back() + 1 == static_cast<std::int32_t>(plan.shape.in_width);
@@ -210,7 +200,7 @@ void Pool2d::run_convolution(const std::byte* in, std::byte* out, RunStats& stat
     conv.run(std::span(reinterpret_cast<const T*>(from),
                        std::size_t{pass.in_height} * pass.in_width * pass.channels),
              to, &one);
-    add(stats, one);
+    stats += one;
     std::vector<std::byte> bytes(to.size() * sizeof(T));
     std::memcpy(bytes.data(), to.data(), bytes.size());
     return bytes;
@@ -259,25 +249,21 @@ std::vector<T> transposed(const std::byte* in, std::size_t pixels, std::size_t c
 void Pool2d::run_matrix(const std::byte* in, std::byte* out, RunStats& stats) {
   const Pool2dShape& s = plan_.shape;
   const std::size_t pixels = std::size_t{s.in_height} * s.in_width, channels = s.channels;
-  GemmStats run;
+  GemmStats product;
   if (plan_.type == DataType::i8) {
     std::vector<std::int32_t> sums(channels);
-    gemm_->run(transposed<std::int8_t>(in, pixels, channels), sums, &run);
+    gemm_->run(transposed<std::int8_t>(in, pixels, channels), sums, &product);
     for (std::size_t c = 0; c < channels; ++c)
       out[c] = static_cast<std::byte>(divide_even(sums[c], static_cast<std::int64_t>(pixels)));
   } else {
     std::vector<float> sums(channels);
-    gemm_->run(transposed<std::uint16_t>(in, pixels, channels), sums, &run);
+    gemm_->run(transposed<std::uint16_t>(in, pixels, channels), sums, &product);
     for (std::size_t c = 0; c < channels; ++c) {
       const std::uint16_t mean = sim::float_to_fp16(sums[c] / static_cast<float>(pixels));
       std::memcpy(out + c * 2, &mean, 2);
     }
   }
-  stats.jobs = run.jobs;
-  stats.tasks = run.tasks;
-  stats.regcmd_words = run.regcmd_words;
-  stats.submit = run.submit;
-  stats.wait = run.wait;
+  stats += product.run;
 }
 
 }  // namespace npu::kernels

@@ -103,17 +103,9 @@ BenchSubject gemm_subject(const kernels::GemmShape& s, const kernels::GemmTypes&
   if (types.out == DataType::i8) state->gemm.set_requant(byte_requant(k));
   BenchSubject subject;
   subject.run = [state] {
-    kernels::GemmStats gemm;
-    state->gemm.run(state->a.in(), state->c.out(), &gemm);
-    RunStats stats;
-    stats.jobs = gemm.jobs;
-    stats.tasks = gemm.tasks;
-    stats.submits = gemm.submits;
-    stats.regcmd_words = gemm.regcmd_words;
-    stats.submit = gemm.submit;
-    stats.wait = gemm.wait;
-    stats.device = gemm.device;
-    return stats;
+    kernels::GemmStats stats;
+    state->gemm.run(state->a.in(), state->c.out(), &stats);
+    return stats.run;
   };
   subject.macs = m * n * k;
   subject.read_bytes = kernels::type_bytes(types.in, m * k) + kernels::type_bytes(types.in, n * k);

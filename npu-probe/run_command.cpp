@@ -116,7 +116,7 @@ void run_gemm(const Options& o, Io& io) {
   const bool simulated = simulation.simulated();
   const sim::Timeline timeline = simulation.take();
   const std::string backend = device->info().backend;
-  const double ms = static_cast<double>((r.stats.submit + r.stats.wait).count()) * 1e-6;
+  const double ms = static_cast<double>((r.stats.run.submit + r.stats.run.wait).count()) * 1e-6;
   // The wall-clock time of a simulation says how fast this host simulates, nothing about a board.
   const char* provenance = simulated ? "host" : "measured";
   if (o.as_json) {
@@ -128,9 +128,9 @@ void run_gemm(const Options& o, Io& io) {
                    {"out", o.out},
                    {"device", backend},
                    {"cores", r.stats.cores},
-                   {"jobs", r.stats.jobs},
-                   {"tasks", r.stats.tasks},
-                   {"regcmd_words", r.stats.regcmd_words},
+                   {"jobs", r.stats.run.jobs},
+                   {"tasks", r.stats.run.tasks},
+                   {"regcmd_words", r.stats.run.regcmd_words},
                    {"bytes_moved", bytes_moved(r.stats)},
                    {"checksum", fmt::format("{:016x}", r.checksum)},
                    {"time_ms", {{"value", ms}, {"provenance", provenance}}}};
@@ -143,8 +143,8 @@ void run_gemm(const Options& o, Io& io) {
   } else {
     fmt::print(io.out, "gemm {} -> {}  m={} n={} k={}  device {}  cores {}\n", o.dtype, o.out,
                o.shape.m, o.shape.n, o.shape.k, backend, r.stats.cores);
-    fmt::print(io.out, "jobs {}  tasks {}  regcmd words {}  bytes moved {}\n", r.stats.jobs,
-               r.stats.tasks, r.stats.regcmd_words, bytes_moved(r.stats));
+    fmt::print(io.out, "jobs {}  tasks {}  regcmd words {}  bytes moved {}\n", r.stats.run.jobs,
+               r.stats.run.tasks, r.stats.run.regcmd_words, bytes_moved(r.stats));
     fmt::print(io.out, "time {:.3f} ms ({})  checksum {:016x}\n", ms, provenance, r.checksum);
     if (simulated && !o.simulation.timing) fmt::print(io.out, "{}\n", simulation.summary(timeline));
     simulation.report(timeline, io.out);

@@ -221,14 +221,14 @@ void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint3
     kernels::GemmStats stats;
     gemm.run(a_, sums_, &stats);
     ++stats_.products;
-    stats_.submits += stats.submits;
-    stats_.jobs += stats.jobs;
-    stats_.tasks += stats.tasks;
+    stats_.submits += stats.run.submits;
+    stats_.jobs += stats.run.jobs;
+    stats_.tasks += stats.run.tasks;
     stats_.macs += stats.macs;
-    stats_.device += stats.device;
+    stats_.device += stats.run.device;
     stats_.pack += stats.pack;
-    stats_.submit += stats.submit;
-    stats_.wait += stats.wait;
+    stats_.submit += stats.run.submit;
+    stats_.wait += stats.run.wait;
     stats_.unpack += stats.unpack;
 
     const Timer timer(stats_.scale);

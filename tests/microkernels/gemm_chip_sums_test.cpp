@@ -132,8 +132,8 @@ TEST(GemmChains, OneStartGivesTheSameBitsInLessModelledTime) {
     product.set_weights(half.b);
     GemmStats stats;
     product.run(half.a, c, &stats);
-    EXPECT_GT(stats.tasks, stats.jobs);
-    return stats.device;
+    EXPECT_GT(stats.run.tasks, stats.run.jobs);
+    return stats.run.device;
   };
   std::vector<std::uint16_t> apart(std::size_t{shape.m} * shape.n), together(apart.size());
   const auto longer = modelled(false, apart), shorter = modelled(true, together);

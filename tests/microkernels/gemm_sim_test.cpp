@@ -39,7 +39,7 @@ TEST(GemmSim, ShapesCutAlongEachAxisEqualTheReference) {
     GemmCase test(shape, 7);
     GemmStats stats;
     ASSERT_TRUE(test.sums_equal(cores.first(1), &stats));
-    EXPECT_GT(stats.tasks, 1u);
+    EXPECT_GT(stats.run.tasks, 1u);
     ASSERT_TRUE(test.requantised_equal(cores.first(1)));
   }
 }
@@ -147,10 +147,10 @@ TEST(GemmSim, WeightsArePackedOnceForManyRuns) {
       ASSERT_TRUE(same(c, want, shape.n));
       EXPECT_EQ(stats.cores, 2u);
       EXPECT_EQ(stats.macs, 20u * 96u * 300u);
-      EXPECT_GE(stats.jobs, 2u);
-      EXPECT_GE(stats.tasks, stats.jobs);
-      EXPECT_GT(stats.regcmd_words, 100u);
-      EXPECT_GT(stats.wait.count() + stats.submit.count(), 0);
+      EXPECT_GE(stats.run.jobs, 2u);
+      EXPECT_GE(stats.run.tasks, stats.run.jobs);
+      EXPECT_GT(stats.run.regcmd_words, 100u);
+      EXPECT_GT(stats.run.wait.count() + stats.run.submit.count(), 0);
     }
   }
 }

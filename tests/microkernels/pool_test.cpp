@@ -161,6 +161,36 @@ TEST(Pool2d, ThePathIsTheFastestOnAStockDriver) {
   EXPECT_GT(seconds, 100 * plan_pool2d(s, i8, {}, 3).seconds);
 }
 
+TEST(Pool2d, EveryPathTellsWhatItsRunTook) {
+  const Cores cores(1);
+  std::mt19937 random(11);
+  const Pool2dShape whole{
+      .in_height = 6, .in_width = 6, .channels = 40, .kernel_height = 6, .kernel_width = 6};
+  const Pool2dShape twos{.in_height = 6,
+                         .in_width = 6,
+                         .channels = 40,
+                         .kernel_height = 2,
+                         .kernel_width = 2,
+                         .stride_y = 2,
+                         .stride_x = 2};
+  const std::pair<Pool2dShape, Pool2dOptions> runs[] = {
+      {whole, {.method = PoolMethod::average, .path = P::matrix}},
+      {twos, {.method = PoolMethod::average, .path = P::convolution}},
+      {twos, {.path = P::shifted}},
+      {twos, {.path = P::ppu}}};
+  for (const auto& [shape, options] : runs)
+    for (const DataType type : {i8, f16}) {
+      SCOPED_TRACE(to_string(options.path));
+      RunStats stats;
+      ASSERT_TRUE(equal(cores, 1, shape, type, options, random, &stats));
+      EXPECT_GE(stats.submits, 1u);
+      EXPECT_GE(stats.jobs, 1u);
+      EXPECT_GE(stats.tasks, stats.jobs);
+      EXPECT_GE(stats.regcmd_words, stats.tasks);
+      EXPECT_GT(stats.device.count(), 0);  // modelled
+    }
+}
+
 TEST(Pool2d, EveryTaskOfThePpuIsAJob) {
   const Cores cores(1);
   std::mt19937 random(5);
