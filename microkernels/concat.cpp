@@ -158,7 +158,7 @@ void ConvSequence::upload() {
     std::uint64_t more_macs = 0, more_bytes = 0;
     for (const TaskInfo& task : layer.tasks) more_macs += task.macs, more_bytes += task.bytes;
     macs += more_macs, bytes += more_bytes;
-    if (stages.empty() || macs > Executor::kMaxJobMacs || bytes > Executor::kMaxJobBytes) {
+    if (stages.empty() || macs > kMaxJobMacs || bytes > kMaxJobBytes) {
       stages.push_back(std::move(layer));
       macs = more_macs, bytes = more_bytes;
     } else {

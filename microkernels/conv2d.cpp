@@ -132,8 +132,7 @@ void Conv2d::upload_programs() {
   for (const Conv2dCore& core : plan_.cores) {
     std::uint64_t macs = 0, moved = 0;
     for (const Conv2dTask& task : core.tasks) macs += task.macs, moved += task.bytes;
-    together &= macs * shape_.groups <= Executor::kMaxJobMacs &&
-                moved * shape_.groups <= Executor::kMaxJobBytes;
+    together &= macs * shape_.groups <= kMaxJobMacs && moved * shape_.groups <= kMaxJobBytes;
   }
   std::vector<std::vector<Stage>> stages;
   for (std::size_t core = 0; core < plan_.cores.size(); ++core) {

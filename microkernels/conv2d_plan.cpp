@@ -234,8 +234,7 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
       Conv2dTask task{.kernels = kernels};
       // As many rows as CBUF holds: windows step by the stride, so start with the optimist's count.
       u32 rows = std::min(core.rows.end() - done, (most_rows + s.pad_top) / s.stride_y + 1);
-      rows = static_cast<u32>(
-          std::clamp<u64>(Executor::kMaxJobMacs / std::max<u64>(1, row_macs), 1, rows));
+      rows = static_cast<u32>(std::clamp<u64>(kMaxJobMacs / std::max<u64>(1, row_macs), 1, rows));
       for (;; --rows) {
         task.rows = {done, rows};
         set_input_rows(s, task.rows, task.in_first, task.in_rows, task.pad_top);
@@ -262,7 +261,7 @@ std::vector<Conv2dTask> cut(const Conv2dPlan& plan, const Sizes& z, const Conv2d
     }
   }
   // What CBUF holds lasts for a job; the executor must not cut this list.
-  if (macs > Executor::kMaxJobMacs || bytes > Executor::kMaxJobBytes)
+  if (macs > kMaxJobMacs || bytes > kMaxJobBytes)
     for (Conv2dTask& task : tasks) task.weight_reuse = false;
   return tasks;
 }

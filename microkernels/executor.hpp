@@ -113,9 +113,6 @@ using BufferSource =
 /// file's queued work on one core. The devices must outlive it.
 class Executor {
  public:
-  static constexpr std::uint64_t kMaxJobMacs = kernels::kMaxJobMacs;
-  static constexpr std::uint64_t kMaxJobBytes = kernels::kMaxJobBytes;
-
   /// Creates the buffers: slots[core] on devices[core]; there may be more devices than cores in
   /// `slots`. Throws invalid_argument without enough devices, what Device::create_buffer() throws.
   Executor(std::span<device::Device* const> devices, std::vector<std::vector<Slot>> slots,
@@ -179,9 +176,11 @@ class Executor {
 
   std::span<std::byte> atom(const Core& core, const TaskInfo& task) const;
   void start(Core& core, std::size_t stage, std::byte mark, RunStats& stats);
-  /// Waits; returns how many tasks of `missing` still show the mark, and keeps those.
+  /// For a buffer; the timeout grows by what `pools` retired jobs take.
   static void wait(Core& core, std::uint32_t pools, const device::Buffer& buffer,
                    std::chrono::milliseconds timeout);
+  /// Waits; returns how many of the stage's tasks still show the mark. `done`, empty at first:
+  /// those that no longer did at an earlier look.
   std::size_t finish(Core& core, std::size_t stage, std::byte mark,
                      std::chrono::milliseconds timeout, std::vector<bool>& done, RunStats& stats);
 
