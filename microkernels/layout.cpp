@@ -152,6 +152,18 @@ void update_tail(RunUpdate update, const std::byte* values, std::size_t count, s
   }
 }
 
+// Between a matrix and its cube of `rows` rows: the atoms that the matrix fills, `lanes` elements
+// each, which take `size` bytes in the matrix.
+RunGrid whole_atoms(const MatrixView<std::byte>& m, std::size_t lanes, std::size_t size,
+                    std::size_t rows, bool stream) {
+  return {.rows = m.rows,
+          .runs = m.columns / lanes,
+          .run = kAtomBytes,
+          .row_step = m.stride * size,
+          .pitch = rows * kAtomBytes,
+          .stream = stream};
+}
+
 // Cube of `type` -> matrix of elements of four bytes.
 void update_matrix(RunUpdate update, DataType type, std::span<const std::byte> cube,
                    std::size_t rows, const MatrixView<std::byte>& c, unsigned threads) {
@@ -159,11 +171,7 @@ void update_matrix(RunUpdate update, DataType type, std::span<const std::byte> c
   in_cube_parts(type, threads, rows, c, size,
                 [&](const MatrixView<std::byte>& m, std::size_t offset) {
                   const std::byte* from = cube.data() + offset;
-                  const RunGrid grid{.rows = m.rows,
-                                     .runs = m.columns / lanes,
-                                     .run = kAtomBytes,
-                                     .row_step = m.stride * size,
-                                     .pitch = rows * kAtomBytes};
+                  const RunGrid grid = whole_atoms(m, lanes, size, rows, false);
                   update_rows(update, grid, from, m.data);
                   if (const std::size_t rest = m.columns % lanes; rest != 0)
                     for (std::size_t r = 0; r < m.rows; ++r)
@@ -219,12 +227,7 @@ void unpack(DataType type, std::span<const std::byte> cube, std::size_t rows,
   in_cube_parts(type, threads, rows, c, size,
                 [&](const MatrixView<std::byte>& m, std::size_t offset) {
                   const std::byte* from = cube.data() + offset;
-                  const RunGrid grid{.rows = m.rows,
-                                     .runs = m.columns / lanes,
-                                     .run = kAtomBytes,
-                                     .row_step = m.stride * size,
-                                     .pitch = rows * kAtomBytes,
-                                     .stream = stream};
+                  const RunGrid grid = whole_atoms(m, lanes, size, rows, stream);
                   scatter_runs(grid, from, m.data);
                   if (const std::size_t rest = m.columns % lanes; rest != 0)
                     for (std::size_t r = 0; r < m.rows; ++r)
