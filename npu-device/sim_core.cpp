@@ -35,6 +35,11 @@ void start_task(sim::Chip& chip, unsigned core, const Task& task, std::uint32_t 
   chip.write(core, pc::OPERATION_ENABLE::offset, 1);
 }
 
+JobFault job_fault(const sim::Fault& fault) {
+  return {fault.kind == sim::FaultKind::hang ? ErrorCode::timeout : ErrorCode::device_fault,
+          fmt::format("{} at {}: {}", sim::to_string(fault.kind), fault.where, fault.message)};
+}
+
 struct TaskEnd {
   bool ended = false;  ///< the DPU interrupt came and the model has no complaint
   bool ppu_only = false;
@@ -53,10 +58,7 @@ TaskEnd finish_task(sim::Chip& chip, unsigned core) {
     chip.write(core, pc::INTERRUPT_CLEAR::offset, kClearAll);
   }
   if (const auto& fault = chip.fault(core)) {
-    const auto code =
-        fault->kind == sim::FaultKind::hang ? ErrorCode::timeout : ErrorCode::device_fault;
-    end.fault = JobFault{code, fmt::format("{} at {}: {}", sim::to_string(fault->kind),
-                                           fault->where, fault->message)};
+    end.fault = job_fault(*fault);
   } else if (raw & kDmaErrors) {
     end.fault = JobFault{ErrorCode::device_fault,
                          fmt::format("DMA error interrupt (raw status {:#x}); an address of the "
@@ -156,10 +158,7 @@ JobResult time_job(const TimedJobInput& job, const sim::ChipOptions& options,
         observer.task(record);
       }
       if (check.fault)
-        fault = JobFault{check.fault->kind == sim::FaultKind::hang ? ErrorCode::timeout
-                                                                   : ErrorCode::device_fault,
-                         fmt::format("{} at {}: {}", sim::to_string(check.fault->kind),
-                                     check.fault->where, check.fault->message)};
+        fault = job_fault(*check.fault);
       else if (check.blocks == 0)
         fault = JobFault{ErrorCode::timeout, "its program has no enable word"};
       // As for run_job(): nobody waits for the PPU's interrupt. A chain raises the bits of all its
