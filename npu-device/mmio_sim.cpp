@@ -102,20 +102,10 @@ class SimWindow final : public RegisterWindow {
 };
 
 /// All that the chip tells but the address spaces of its ports, which are no jobs.
-class WithoutPorts final : public sim::Observer {
+class WithoutPorts final : public sim::ForwardingObserver {
  public:
-  explicit WithoutPorts(std::shared_ptr<sim::Observer> next) : next_(std::move(next)) {}
-  void started(unsigned core) override { next_->started(core); }
-  void register_written(unsigned core, std::uint32_t offset, std::uint32_t value,
-                        bool by_program) override {
-    next_->register_written(core, offset, value, by_program);
-  }
-  void task(const sim::TaskRecord& record) override { next_->task(record); }
-  void ended(unsigned core, std::uint32_t raw) override { next_->ended(core, raw); }
-  void faulted(unsigned core, const sim::Fault& fault) override { next_->faulted(core, fault); }
-
- private:
-  std::shared_ptr<sim::Observer> next_;
+  using ForwardingObserver::ForwardingObserver;
+  void attached(unsigned, bool) override {}
 };
 
 sim::ChipOptions without_ports(sim::ChipOptions options) {

@@ -10,34 +10,17 @@
 namespace npu::device {
 
 SimClock::SimClock(const SimTiming& timing, std::shared_ptr<sim::Observer> next)
-    : timing_(timing), next_(std::move(next)) {}
-
-void SimClock::attached(unsigned core, bool present) {
-  if (next_) next_->attached(core, present);
-}
+    : sim::ForwardingObserver(std::move(next)), timing_(timing) {}
 
 void SimClock::started(unsigned core) {
   if (listening_ && current_[core] != nullptr) current_[core]->starts.emplace_back();
-  if (next_) next_->started(core);
-}
-
-void SimClock::register_written(unsigned core, std::uint32_t offset, std::uint32_t value,
-                                bool by_program) {
-  if (next_) next_->register_written(core, offset, value, by_program);
+  sim::ForwardingObserver::started(core);
 }
 
 void SimClock::task(const sim::TaskRecord& record) {
   ClockedJob* const job = current_[record.core];
   if (job != nullptr && !job->starts.empty()) job->starts.back().push_back(record.work);
-  if (next_ && next_->listens()) next_->task(record);
-}
-
-void SimClock::ended(unsigned core, std::uint32_t raw_status) {
-  if (next_) next_->ended(core, raw_status);
-}
-
-void SimClock::faulted(unsigned core, const sim::Fault& fault) {
-  if (next_) next_->faulted(core, fault);
+  sim::ForwardingObserver::task(record);
 }
 
 void SimClock::submitted(const void* file, const std::shared_ptr<ClockedJob>& job) {

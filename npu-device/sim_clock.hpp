@@ -37,7 +37,7 @@ struct ClockedJob {
 /// work takes none. Every file is taken to have a thread of its own, and now() to be where they
 /// meet: so it does not matter how this computer's threads take turns. Not thread safe: the machine
 /// guards it, but for the observer's calls, which come from the threads of the cores.
-class SimClock final : public sim::Observer {
+class SimClock final : public sim::ForwardingObserver {
  public:
   SimClock(const SimTiming& timing, std::shared_ptr<sim::Observer> next);
 
@@ -58,14 +58,9 @@ class SimClock final : public sim::Observer {
   /// Called by a core's thread around its job; everything that the chip tells meanwhile is of it.
   void begin(unsigned core, ClockedJob* job) { current_[core] = job; }
 
-  bool listens() const override { return listening_ || (next_ && next_->listens()); }
-  void attached(unsigned core, bool present) override;
+  bool listens() const override { return listening_ || sim::ForwardingObserver::listens(); }
   void started(unsigned core) override;
-  void register_written(unsigned core, std::uint32_t offset, std::uint32_t value,
-                        bool by_program) override;
   void task(const sim::TaskRecord& record) override;
-  void ended(unsigned core, std::uint32_t raw_status) override;
-  void faulted(unsigned core, const sim::Fault& fault) override;
 
  private:
   struct Event {
@@ -87,7 +82,6 @@ class SimClock final : public sim::Observer {
   bool do_next(Host& host);
 
   SimTiming timing_;
-  std::shared_ptr<sim::Observer> next_;
   std::atomic<bool> listening_ = false;
   std::array<ClockedJob*, 3> current_{};  // each by its core's thread
 

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "npu-sim/timing.hpp"
@@ -76,6 +78,37 @@ class Observer {
   /// The level of INTERRUPT_RAW_STATUS after a start has ended.
   virtual void ended(unsigned /*core*/, std::uint32_t /*raw_status*/) {}
   virtual void faulted(unsigned /*core*/, const Fault& /*fault*/) {}
+};
+
+/// Passes everything on to another observer, if there is one: a base for those that only look at
+/// some of it. Their overrides call these.
+class ForwardingObserver : public Observer {
+ public:
+  explicit ForwardingObserver(std::shared_ptr<Observer> next) : next_(std::move(next)) {}
+  bool listens() const override { return next_ && next_->listens(); }
+  void attached(unsigned core, bool present) override {
+    if (next_) next_->attached(core, present);
+  }
+  void started(unsigned core) override {
+    if (next_) next_->started(core);
+  }
+  void register_written(unsigned core, std::uint32_t offset, std::uint32_t value,
+                        bool by_program) override {
+    if (next_) next_->register_written(core, offset, value, by_program);
+  }
+  /// Only to one that listens: the record may have been made for somebody else.
+  void task(const TaskRecord& record) override {
+    if (ForwardingObserver::listens()) next_->task(record);
+  }
+  void ended(unsigned core, std::uint32_t raw_status) override {
+    if (next_) next_->ended(core, raw_status);
+  }
+  void faulted(unsigned core, const Fault& fault) override {
+    if (next_) next_->faulted(core, fault);
+  }
+
+ private:
+  std::shared_ptr<Observer> next_;
 };
 
 /// Calls `burst(iova, bytes)` for every run of consecutive bytes of a transfer, in order.

@@ -41,29 +41,17 @@ bool known_mask(std::uint32_t mask) {
 }  // namespace
 
 // hw_elapse_time comes from the timing model: the host's clock says nothing about the chip.
-class RknpuMachine::Clock final : public sim::Observer {
+class RknpuMachine::Clock final : public sim::ForwardingObserver {
  public:
-  explicit Clock(std::shared_ptr<sim::Observer> next) : next_(std::move(next)) {}
-  void attached(unsigned core, bool present) override {
-    if (next_) next_->attached(core, present);
-  }
+  using ForwardingObserver::ForwardingObserver;
+  bool listens() const override { return true; }
   void started(unsigned core) override {
     works_[core].clear();
-    if (next_) next_->started(core);
-  }
-  void register_written(unsigned core, std::uint32_t offset, std::uint32_t value,
-                        bool by_program) override {
-    if (next_) next_->register_written(core, offset, value, by_program);
+    ForwardingObserver::started(core);
   }
   void task(const sim::TaskRecord& record) override {
     works_[record.core].push_back(record.work);
-    if (next_) next_->task(record);
-  }
-  void ended(unsigned core, std::uint32_t raw_status) override {
-    if (next_) next_->ended(core, raw_status);
-  }
-  void faulted(unsigned core, const sim::Fault& fault) override {
-    if (next_) next_->faulted(core, fault);
+    ForwardingObserver::task(record);
   }
   double seconds(unsigned core, unsigned cores) const {
     const auto& calibration = sim::default_calibration().values;
@@ -74,7 +62,6 @@ class RknpuMachine::Clock final : public sim::Observer {
   }
 
  private:
-  std::shared_ptr<sim::Observer> next_;  // the recorder of traces, if there is one
   std::vector<sim::TaskWork> works_[3];  // each by its core's thread
 };
 
