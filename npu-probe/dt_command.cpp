@@ -127,6 +127,8 @@ void add_dt(cli::App& app, Io& io) {
       "Exit codes: 0 nothing to mend, 1 findings (warn or fail), 2 usage, 4 no device tree.\n"
       "Example: npu-probe dt check /proc/device-tree");
   sub->callback([o, &io] { check(*o, io); });
+  add_dt_enable(*dt, io);
+  add_dt_diff(*dt, io);
 }
 
 }  // namespace npu::probe

@@ -53,7 +53,7 @@ needs() { # needs REASON PACKAGE...
 needs "compiler and build tools" g++ cmake ninja-build pkg-config git
 needs "text, JSON and command lines" libfmt-dev nlohmann-json3-dev libcli11-dev
 needs "the rocket driver's ioctls" libdrm-dev
-needs "device trees" libfdt-dev
+needs "device trees and their overlays" libfdt-dev device-tree-compiler
 needs "SIMD kernels of the simulator" libhwy-dev
 needs "captured cases: compression and checksums" zlib1g-dev libssl-dev \
     libzstd-dev libxxhash-dev
@@ -61,7 +61,6 @@ needs "the register generator of the build" python3 python3-jsonschema
 
 if [[ $kind != minimal ]]; then
     needs "a machine to boot a kernel in" qemu-system-arm
-    needs "device tree overlays" device-tree-compiler
     needs "the virtual board's modules and initramfs" cpio kmod make xz-utils zstd
     if [[ $host == amd64 ]]; then
         needs "cross build for arm64 boards" g++-aarch64-linux-gnu \

@@ -61,8 +61,11 @@ void check_reg(const DeviceTree& dt, const std::vector<Unit>& all, std::vector<D
                "set reg-names = \"pc\", \"cna\", \"core\": the driver finds its windows by name");
 }
 
-/// Children of buses that translate addresses are not comparable with the NPU's.
+/// Children of buses that translate addresses are not comparable with the NPU's, and memory is no
+/// device: a virtual machine reserves the windows in what it calls its memory.
 bool on_root_bus(const DeviceTree& dt, const DtNode& node) {
+  if (node.path.starts_with("/reserved-memory/") || node.string("device_type") == "memory")
+    return false;
   for (const auto* bus = dt.parent_of(node); bus && bus->parent >= 0; bus = dt.parent_of(*bus)) {
     const auto ranges = bus->properties.find("ranges");
     if (ranges == bus->properties.end() || !ranges->second.empty()) return false;

@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
-SHOWN = ["README.md", "docs/bench.md"]
+SHOWN = ["README.md", "docs/bench.md", "docs/dt.md"]
 CONSOLE = re.compile(r"```console\n\$ (.*)\n((?:.*\n)*?)```")
 
 

@@ -31,7 +31,8 @@ holds(rosenblatt
       CONTROL "Package: rosenblatt\n" "Architecture: ${architecture}\n" "Version: ${version}\n"
               "Depends: [^\n]*libc6[^\n]*libdrm2" "Depends: [^\n]*libfdt1"
       FILES "\\./usr/bin/npu-probe\n" "\\./usr/share/doc/rosenblatt/copyright\n"
-            "\\./usr/share/doc/rosenblatt/README.md\n")
+            "\\./usr/share/doc/rosenblatt/README.md\n"
+            "\\./usr/share/rosenblatt/overlays/rk3588-rock-5-itx\\.dtbo\n")
 holds(libnpusim0
       CONTROL "Package: libnpusim0\n" "Architecture: ${architecture}\n"
               "Depends: [^\n]*libc6" "postinst" "shlibs"

@@ -230,7 +230,13 @@ TEST(DtRules, NameTheNodesAtFault) {
 }
 
 TEST(DtRules, OverlapsOfOthersAreNoFinding) {
-  BoardTree board;  // disabled; on a bus of its own
+  BoardTree board;  // disabled; on a bus of its own; a reservation
+  board.node("/reserved-memory");
+  board.cells("/reserved-memory", "#address-cells", {2});
+  board.cells("/reserved-memory", "#size-cells", {2});
+  board.flag("/reserved-memory", "ranges");
+  board.node("/reserved-memory/windows@fda00000");
+  board.cells("/reserved-memory/windows@fda00000", "reg", {0, 0xfda00000, 0, 0x200000});
   board.node("/video@fdac3800");
   board.cells("/video@fdac3800", "reg", {0, 0xfdac3800, 0, 0x100});
   board.text("/video@fdac3800", "status", {"disabled"});

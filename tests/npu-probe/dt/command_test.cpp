@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `npu-probe dt check` as a user has it: files, folders, exit codes, hostile bytes; and the audit.
+// `npu-probe dt` as a user has it: files, folders, exit codes, hostile bytes; and the audit.
 #include <gmock/gmock.h>
 
 #include <sys/stat.h>
@@ -42,6 +42,58 @@ TEST(DtCheck, ExitsWithWhatItFound) {
     EXPECT_EQ(check(name).status, 4) << name;
     EXPECT_THAT(check(name).err, HasSubstr(name));
   }
+}
+
+TEST(DtEnable, WritesOnlyWhatPasses) {
+  const TempDir dir;
+  BoardTree board;
+  board.save(dir / "on.dtb");
+  board.switch_off();
+  board.save(dir / "off.dtb");
+  spill(dir / "text.dtb", "no tree");
+  const auto out = (dir / "out.dtb").string();
+  const auto enable = [&](const std::string& name, std::vector<std::string> more = {}) {
+    std::vector<std::string> args{"dt", "enable", (dir / name).string()};
+    args.insert(args.end(), more.begin(), more.end());
+    return tool(args);
+  };
+  const auto refused = enable("on.dtb", {"-o", out});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, HasSubstr("nothing to do"));
+  EXPECT_EQ(enable("off.dtb").status, 2);
+  EXPECT_EQ(enable("off.dtb", {"-o", out, "--board", "toaster"}).status, 2);
+  EXPECT_EQ(enable("text.dtb", {"-o", out}).status, 4);
+  EXPECT_EQ(enable("off.dtb", {"-o", (dir / "no/such/folder.dtb").string()}).status, 3);
+  EXPECT_FALSE(fs::exists(out));
+  const auto written = enable("off.dtb", {"-o", out});
+  EXPECT_EQ(written.status, 0);
+  EXPECT_THAT(written.out, HasSubstr("overlay rk3588-rock-5-itx: the rail is vdd_npu_s0"));
+  EXPECT_EQ(tool({"dt", "check", out}).status, 0);
+  const auto json = enable("off.dtb", {"-o", out, "--board", "generic", "--json"});
+  EXPECT_EQ(json.status, 0);
+  EXPECT_EQ(json.json()["overlay"], "rk3588-npu-generic");
+  EXPECT_EQ(json.json()["passes"], false);
+  EXPECT_EQ(json.json()["warnings"].size(), 1u);
+  EXPECT_EQ(tool({"dt", "check", out}).status, 1);
+  EXPECT_GE(tool({"dt", "enable", "--list", "--json"}).json()["overlays"].size(), 8u);
+}
+
+TEST(DtDiff, ExitsWithWhetherTheyDiffer) {
+  const TempDir dir;
+  BoardTree board;
+  board.save(dir / "on.dtb");
+  board.save_folder(dir / "base");
+  board.text("/", "model", {"Another"});
+  board.save(dir / "model.dtb");
+  const auto diff = [&](const std::string& a, const std::string& b, const char* option = "--json") {
+    return tool({"dt", "diff", (dir / a).string(), (dir / b).string(), option});
+  };
+  EXPECT_EQ(diff("on.dtb", "base").status, 0);
+  EXPECT_EQ(diff("on.dtb", "model.dtb").status, 1);
+  EXPECT_EQ(diff("on.dtb", "model.dtb").json()["differences"][0]["property"], "model");
+  EXPECT_EQ(diff("on.dtb", "model.dtb", "--npu").status, 0);
+  EXPECT_EQ(diff("on.dtb", "missing.dtb").status, 4);
+  EXPECT_EQ(tool({"dt", "diff", "one"}).status, 2);
 }
 
 TEST(DtCheck, JsonHasEveryCheck) {
