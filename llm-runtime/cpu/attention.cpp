@@ -6,34 +6,16 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "llm-runtime/cpu/attention_tile.hpp"
 #include "llm-runtime/half.hpp"
 #include "llm-runtime/tensor_type.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::llm::cpu {
 namespace {
-
-void load_row(KvType type, const std::byte* in, std::size_t n, float* out) {
-  switch (type) {
-    case KvType::f32: std::memcpy(out, in, n * sizeof(float)); return;
-    case KvType::f16:
-      for (std::size_t i = 0; i < n; ++i) {
-        std::uint16_t half;
-        std::memcpy(&half, in + 2 * i, 2);
-        out[i] = f16_to_float(half);
-      }
-      return;
-    case KvType::q8_0:
-      for (std::size_t i = 0; i < n; i += 32) {
-        BlockQ8_0 block;
-        std::memcpy(&block, in + i / 32 * sizeof(block), sizeof(block));
-        for (std::size_t j = 0; j < 32; ++j)
-          out[i + j] = f16_to_float(block.d) * static_cast<float>(block.qs[j]);
-      }
-  }
-}
 
 void store_row(KvType type, const float* in, std::size_t n, std::byte* out) {
   switch (type) {
@@ -106,20 +88,60 @@ void attention(ThreadPool& pool, const KvCache& cache, std::span<const Place> pl
   if (heads == 0 || heads % cache.kv_heads != 0)
     throw Error(ErrorCode::invalid_argument, std::to_string(heads) + " heads cannot share " +
                                                  std::to_string(cache.kv_heads) + " heads of keys");
-  const std::size_t size = cache.head_size, shared = heads / cache.kv_heads;
+  // Rows of one sequence that lie side by side share the keys they read; so do the heads.
+  constexpr std::size_t kRows = 16;
+  std::vector<std::pair<std::size_t, std::size_t>> runs;  // first row, rows
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (!runs.empty() && runs.back().second < kRows && places[i].sequence == places[i - 1].sequence)
+      ++runs.back().second;
+    else
+      runs.emplace_back(i, 1);
+  }
+  std::reverse(runs.begin(), runs.end());  // the last rows of a prompt have most to do
+  pool.parallel_for(runs.size() * cache.kv_heads, 1, [&](std::size_t begin, std::size_t) {
+    const auto [first, rows] = runs[begin / cache.kv_heads];
+    attend({&cache, begin % cache.kv_heads, heads / cache.kv_heads, places.subspan(first, rows),
+            q + first * q_stride, q_stride, scale, out + first * out_stride, out_stride});
+  });
+}
+
+namespace plain {
+
+void load_kv(KvType type, const std::byte* in, std::size_t n, float* out) {
+  switch (type) {
+    case KvType::f32: std::memcpy(out, in, n * sizeof(float)); return;
+    case KvType::f16:
+      for (std::size_t i = 0; i < n; ++i) {
+        std::uint16_t half;
+        std::memcpy(&half, in + 2 * i, 2);
+        out[i] = f16_to_float(half);
+      }
+      return;
+    case KvType::q8_0:
+      for (std::size_t i = 0; i < n; i += 32) {
+        BlockQ8_0 block;
+        std::memcpy(&block, in + i / 32 * sizeof(block), sizeof(block));
+        for (std::size_t j = 0; j < 32; ++j)
+          out[i + j] = f16_to_float(block.d) * static_cast<float>(block.qs[j]);
+      }
+  }
+}
+
+void attend(const AttentionPart& part) {
+  const KvCache& cache = *part.cache;
+  const std::size_t size = cache.head_size;
   const std::size_t head_bytes = kv_row_bytes(cache.type, 1, size);
-  pool.parallel_for(places.size() * heads, 1, [&](std::size_t begin, std::size_t) {
-    const std::size_t i = begin / heads, h = begin % heads;
-    const std::size_t head = h / shared * head_bytes;
+  for (std::size_t n = 0; n < part.places.size() * part.shared; ++n) {
+    const std::size_t i = n / part.shared, head = part.kv_head * part.shared + n % part.shared;
     float query[256], row[256], sum[256] = {};
-    std::memcpy(query, q + i * q_stride + h * size, size * sizeof(float));
+    std::memcpy(query, part.q + i * part.q_stride + head * size, size * sizeof(float));
     float largest = -std::numeric_limits<float>::infinity(), total = 0;
-    for (std::size_t p = 0; p <= places[i].position; ++p) {
-      const std::size_t at = cache.offset(places[i].sequence, p) + head;
-      load_row(cache.type, cache.k + at, size, row);
+    for (std::size_t p = 0; p <= part.places[i].position; ++p) {
+      const std::size_t at = cache.offset(part.places[i].sequence, p) + part.kv_head * head_bytes;
+      load_kv(cache.type, cache.k + at, size, row);
       float score = 0;
       for (std::size_t c = 0; c < size; ++c) score += query[c] * row[c];
-      score *= scale;
+      score *= part.scale;
       if (score > largest) {
         const float shrink = std::exp(largest - score);
         for (std::size_t c = 0; c < size; ++c) sum[c] *= shrink;
@@ -128,11 +150,14 @@ void attention(ThreadPool& pool, const KvCache& cache, std::span<const Place> pl
       }
       const float weight = std::exp(score - largest);
       total += weight;
-      load_row(cache.type, cache.v + at, size, row);
+      load_kv(cache.type, cache.v + at, size, row);
       for (std::size_t c = 0; c < size; ++c) sum[c] += weight * row[c];
     }
-    for (std::size_t c = 0; c < size; ++c) out[i * out_stride + h * size + c] = sum[c] / total;
-  });
+    for (std::size_t c = 0; c < size; ++c)
+      part.out[i * part.out_stride + head * size + c] = sum[c] / total;
+  }
 }
+
+}  // namespace plain
 
 }  // namespace npu::llm::cpu

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "llm-runtime/cpu/ops_rows.hpp"
 #include "llm-runtime/half.hpp"
 #include "regdb/error.hpp"
 
@@ -19,13 +20,8 @@ std::size_t rows_a_piece(std::size_t n) { return std::max(std::size_t{1}, kWorth
 void rms_norm(ThreadPool& pool, const float* x, std::size_t x_stride, const float* weight,
               float eps, std::size_t m, std::size_t n, float* out, std::size_t out_stride) {
   pool.parallel_for(m, rows_a_piece(n), [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      const float* in = x + i * x_stride;
-      double sum = 0;
-      for (std::size_t k = 0; k < n; ++k) sum += static_cast<double>(in[k]) * in[k];
-      const float scale = 1.0F / std::sqrt(static_cast<float>(sum / static_cast<double>(n)) + eps);
-      for (std::size_t k = 0; k < n; ++k) out[i * out_stride + k] = in[k] * scale * weight[k];
-    }
+    for (std::size_t i = begin; i < end; ++i)
+      rms_norm_row(x + i * x_stride, weight, eps, n, out + i * out_stride);
   });
 }
 
@@ -75,8 +71,7 @@ void rope_neox(ThreadPool& pool, const RopeTable& table, std::span<const std::ui
 
 void silu_mul(ThreadPool& pool, const float* gate, const float* up, float* out, std::size_t n) {
   pool.parallel_for(n, kWorthAStep, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i)
-      out[i] = gate[i] / (1.0F + std::exp(-gate[i])) * up[i];
+    silu_mul_row(gate + begin, up + begin, end - begin, out + begin);
   });
 }
 
@@ -86,26 +81,11 @@ void add(ThreadPool& pool, const float* x, float* out, std::size_t n) {
   });
 }
 
-void softmax(float* x, std::size_t n, float scale) {
-  if (n == 0) return;
-  const float largest = *std::max_element(x, x + n);
-  float sum = 0;
-  for (std::size_t i = 0; i < n; ++i) sum += x[i] = std::exp(scale * (x[i] - largest));
-  for (std::size_t i = 0; i < n; ++i) x[i] /= sum;
-}
-
 void to_f16(const float* x, std::uint16_t* out, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) out[i] = float_to_f16(x[i]);
 }
 void to_f32(const std::uint16_t* x, float* out, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) out[i] = f16_to_float(x[i]);
-}
-
-std::size_t argmax(const float* x, std::size_t n) {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < n; ++i)
-    if (x[i] > x[best] || (std::isnan(x[best]) && !std::isnan(x[i]))) best = i;
-  return best;
 }
 
 }  // namespace npu::llm::cpu

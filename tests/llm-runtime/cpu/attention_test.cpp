@@ -98,6 +98,24 @@ TEST(Attention, RowsOfABatchSeeOnlyTheirOwnSequence) {
           tolerance(c.type));
 }
 
+TEST(Attention, ARowsResultDoesNotDependOnItsNeighbours) {
+  ThreadPool pool(2);
+  const std::size_t heads = 14, size = 64, kv = 2 * size, row = heads * size, positions = 90;
+  std::vector<std::byte> keys(positions * kv_row_bytes(KvType::f16, 2, size)), values = keys;
+  const KvCache cache{KvType::f16, 2, size, positions, keys.data(), values.data()};
+  std::vector<Place> places;
+  for (std::uint32_t p = 0; p < positions; ++p) places.push_back({0, p});
+  const auto k = random_activations(positions * kv, 1), v = random_activations(positions * kv, 2);
+  store_kv(pool, cache, places, k.data(), v.data(), kv);
+  const auto q = random_activations(positions * row, 3);
+  std::vector<float> all(positions * row), one(row);
+  attention(pool, cache, places, q.data(), row, heads, 0.125F, all.data(), row);
+  for (std::size_t p = 0; p < positions; ++p) {
+    attention(pool, cache, {&places[p], 1}, &q[p * row], row, heads, 0.125F, one.data(), row);
+    ASSERT_TRUE(std::equal(one.begin(), one.end(), &all[p * row])) << "position " << p;
+  }
+}
+
 TEST(Attention, WrongShapesAreNamed) {
   ThreadPool pool(1);
   std::vector<std::byte> memory(1 << 16);
