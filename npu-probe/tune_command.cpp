@@ -2,13 +2,14 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <sstream>
+#include <utility>
 #include <variant>
 
 #include "microkernels/gemm.hpp"
@@ -16,6 +17,7 @@
 #include "microkernels/tuner.hpp"
 #include "npu-device/command_line.hpp"
 #include "npu-device/sim_device.hpp"
+#include "npu-probe/bench.hpp"
 #include "npu-probe/bench_shapes.hpp"
 #include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
@@ -91,8 +93,7 @@ class Product {
       gemm.run(a_, c_);
       seconds.push_back(std::chrono::duration<double>(devices_[0]->now() - begin).count());
     }
-    std::ranges::sort(seconds);
-    return seconds[seconds.size() / 2];
+    return spread_of(std::move(seconds)).median;
   }
 
  private:
