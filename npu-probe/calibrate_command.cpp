@@ -11,6 +11,7 @@
 #include "npu-probe/calibrate_command.hpp"
 #include "npu-probe/calibrate_measure.hpp"
 #include "npu-probe/calibrate_report.hpp"
+#include "npu-probe/files.hpp"
 #include "npu-probe/probe.hpp"
 #include "regdb/error.hpp"
 
@@ -103,7 +104,7 @@ void run_calibrate(const Options& o, Io& io) {
         fmt::format("npu-probe calibrate on {} ({}), {} at {:g} MHz", info.path, info.backend,
                     device::to_string(info.time_base), clock.mhz);
     const sim::CalibrationFile file = calibration_file(result, initial, source, source);
-    write_new_file(o.output, sim::to_json(file), o.force);
+    save_file(o.output, sim::to_json(file), o.force);
     if (!o.as_json) fmt::print(io.out, "written to {}\n", o.output);
   }
   if (failed != 0) {
@@ -138,9 +139,8 @@ void add_calibrate(cli::App& app, Io& io) {
   sub->add_flag("--keep-going", o->keep_going, "leave out jobs that fail; the exit code is 5 then");
   sub->add_flag("--json", o->as_json, "print JSON only");
   sub->footer(
-      "Exit 0 ok, 2 usage (clock not known), 3 no device, 4 the file cannot be written or is "
-      "there\n"
-      "already, 5 a job failed or timed out.\n"
+      "Exit 0 ok, 2 usage (clock not known), 3 no device, or the file cannot be written,\n"
+      "4 it is there already, 5 a job failed or timed out.\n"
       "Example: npu-probe calibrate --device rocket -o board.json");
   sub->require_subcommand(0, 1);
   add_calibrate_questions(*sub, io);

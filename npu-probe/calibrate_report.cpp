@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "npu-probe/calibrate_report.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ostream.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "regdb/error.hpp"
@@ -150,38 +145,6 @@ json report_json(const Fit& fit, const ReportSetting& s) {
     if (guess.known_mhz > 0) out["clock"]["known_mhz"] = guess.known_mhz;
   }
   return out;
-}
-
-void write_new_file(const std::filesystem::path& path, const std::string& text, bool force) {
-  const auto fail = [&](const std::string& what) {
-    throw Error(ErrorCode::bad_file, fmt::format("{}: {}", path.string(), what));
-  };
-  const std::string part = path.string() + ".part";
-  const int file = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (file < 0)
-    fail(errno == EEXIST ? "\"" + part +
-                               "\" is in the way: another calibration writes it, or one "
-                               "was interrupted; remove it"
-                         : fmt::format("cannot be written: {}", std::strerror(errno)));
-  bool good = true;
-  for (std::size_t done = 0; good && done < text.size();) {
-    const ssize_t n = ::write(file, text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    good = n > 0;
-    if (good) done += static_cast<std::size_t>(n);
-  }
-  good = good && ::fsync(file) == 0;
-  good = ::close(file) == 0 && good;
-  // link() refuses where a file is, rename() replaces it.
-  const int error = !good ? errno : 0;
-  const bool placed = good && (force ? std::rename(part.c_str(), path.c_str()) == 0
-                                     : ::link(part.c_str(), path.c_str()) == 0);
-  const int place_error = placed ? 0 : errno;
-  if (!placed || !force) ::unlink(part.c_str());
-  if (!good) fail(fmt::format("cannot be written: {}", std::strerror(error)));
-  if (!placed)
-    fail(place_error == EEXIST ? "is there already; use --force to replace it"
-                               : fmt::format("cannot be written: {}", std::strerror(place_error)));
 }
 
 }  // namespace npu::probe::calibrate

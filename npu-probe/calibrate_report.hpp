@@ -2,7 +2,6 @@
 // What a calibration prints and writes.
 #pragma once
 
-#include <filesystem>
 #include <iosfwd>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -41,8 +40,5 @@ struct ReportSetting {
 
 void print_report(std::ostream& out, const Fit& fit, const ReportSetting& setting);
 nlohmann::json report_json(const Fit& fit, const ReportSetting& setting);
-
-/// Writes a new file, or with `force` replaces one, whole or not at all. Throws bad_file.
-void write_new_file(const std::filesystem::path& path, const std::string& text, bool force);
 
 }  // namespace npu::probe::calibrate

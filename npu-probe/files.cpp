@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "npu-probe/files.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <istream>
 #include <memory>
 
@@ -47,25 +48,38 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t 
   return bytes;
 }
 
-void save_file(const std::filesystem::path& path, std::string_view text) {
-  std::filesystem::path temporary = path;
-  temporary += fmt::format(".{}.tmp", ::getpid());
-  {
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    out.write(text.data(), static_cast<std::streamsize>(text.size()));
-    out.close();
-    if (out) {
-      std::error_code error;
-      std::filesystem::rename(temporary, path, error);
-      if (!error) return;
-      errno = error.value();
-    }
+void save_file(const std::filesystem::path& path, std::string_view text, bool replace) {
+  const auto cannot = [&](int reason) {
+    return Error(ErrorCode::permission_denied,
+                 fmt::format("{} cannot be written: {}", path.string(), std::strerror(reason)));
+  };
+  const std::string part = path.string() + ".part";
+  const int file = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file < 0 && errno == EEXIST)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{} cannot be written: \"{}\" is in the way; another run writes it, or "
+                            "one was interrupted: remove it",
+                            path.string(), part));
+  if (file < 0) throw cannot(errno);
+  int error = 0;
+  for (std::size_t done = 0; error == 0 && done < text.size();) {
+    const ssize_t n = ::write(file, text.data() + done, text.size() - done);
+    if (n >= 0)
+      done += static_cast<std::size_t>(n);
+    else if (errno != EINTR)
+      error = errno;
   }
-  const int reason = errno;
-  std::error_code ignored;
-  std::filesystem::remove(temporary, ignored);
-  throw Error(ErrorCode::permission_denied,
-              fmt::format("{} cannot be written: {}", path.string(), std::strerror(reason)));
+  if (error == 0 && ::fsync(file) != 0) error = errno;
+  if (::close(file) != 0 && error == 0) error = errno;
+  // link() refuses where a file is, rename() replaces it.
+  if (error == 0 &&
+      (replace ? std::rename(part.c_str(), path.c_str()) : ::link(part.c_str(), path.c_str())) != 0)
+    error = errno;
+  if (error != 0 || !replace) ::unlink(part.c_str());
+  if (error == EEXIST && !replace)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{}: is there already; use --force to replace it", path.string()));
+  if (error != 0) throw cannot(error);
 }
 
 std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes) {

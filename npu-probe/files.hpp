@@ -19,9 +19,9 @@ std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t 
 /// All of a stream, with the same bound.
 std::vector<std::byte> read_stream(std::istream& in, std::size_t max_bytes);
 
-/// Writes a whole file, or leaves what was there: by way of a temporary file beside it. Throws
-/// permission_denied with the system's reason.
-void save_file(const std::filesystem::path& path, std::string_view text);
+/// Writes a whole file, or leaves what was there: by way of PATH.part. Throws permission_denied
+/// with the system's reason; bad_file if PATH.part is there or, unless it may be replaced, PATH.
+void save_file(const std::filesystem::path& path, std::string_view text, bool replace = true);
 
 /// FNV-1a: tells results apart, no more.
 std::uint64_t fnv1a(std::span<const std::byte> bytes);

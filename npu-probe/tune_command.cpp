@@ -239,7 +239,7 @@ void run_tune(const Options& o, Io& io) {
     }
   }
   if (io.err_is_terminal) fmt::print(io.err, "\r\033[K");
-  if (!o.output.empty()) save_file(o.output, to_json(plans));
+  if (!o.output.empty()) save_file(o.output, to_json(plans), o.force || o.update);
   if (o.as_json)
     print_json(rows, plans, io.out);
   else

@@ -3,8 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
-#include "npu-probe/calibrate_report.hpp"
+#include "npu-probe/files.hpp"
 #include "npu-sim/calibration.hpp"
 #include "regdb/error.hpp"
 #include "tool.hpp"
@@ -123,7 +124,7 @@ TEST_F(Calibrate, UsageAndDevices) {
   EXPECT_EQ(tool({"calibrate", "--device", "rocket:/no/such/node"}).status, 3);
   EXPECT_EQ(tool({"calibrate", "--interrupt", "huge"}).status, 2);
   EXPECT_EQ(tool({"calibrate", "--help"}).status, 0);
-  EXPECT_EQ(tool({"calibrate", "--device", "sim:timing-only", "-o", "/no/such/dir/x"}).status, 4);
+  EXPECT_EQ(tool({"calibrate", "--device", "sim:timing-only", "-o", "/no/such/dir/x"}).status, 3);
   EXPECT_EQ(tool({"calibrate", "questions", "no_such_question"}).status, 2);
   EXPECT_EQ(tool({"calibrate", "questions", "--device", "sim:timing-only"}).status, 2);
 }
@@ -145,12 +146,21 @@ TEST_F(Calibrate, QuestionsAreAnsweredInATable) {
 
 TEST_F(Calibrate, FilesAreWrittenWholeOrNotAtAll) {
   const std::string path = file("x");
-  calibrate::write_new_file(path, "one", false);
-  EXPECT_THROW(calibrate::write_new_file(path, "two", false), Error);
+  save_file(path, "one", false);
+  EXPECT_THROW(save_file(path, "two", false), Error);
   EXPECT_EQ(slurp(path), "one");
-  calibrate::write_new_file(path, "two", true);
+  save_file(path, "two", true);
   EXPECT_EQ(slurp(path), "two");
   EXPECT_FALSE(fs::exists(path + ".part"));
+  // Another run's file is neither written nor removed.
+  std::ofstream(path + ".part") << "other";
+  EXPECT_THROW(save_file(path, "three", true), Error);
+  EXPECT_EQ(slurp(path), "two");
+  EXPECT_EQ(slurp(path + ".part"), "other");
+  // Where nothing can be put in place nothing stays behind.
+  fs::create_directory(file("folder"));
+  EXPECT_THROW(save_file(file("folder"), "four", true), Error);
+  EXPECT_FALSE(fs::exists(file("folder") + ".part"));
 }
 
 }  // namespace
