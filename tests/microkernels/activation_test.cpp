@@ -2,7 +2,7 @@
 // The stated errors of the activation functions, on every fp16 of their range.
 #include "microkernels/activation.hpp"
 
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <cmath>
 

@@ -2,7 +2,7 @@
 // Element-wise operations on the simulated NPU equal the reference bit for bit.
 #include "microkernels/elementwise.hpp"
 
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <cstring>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Slices of K that the DPU adds, and operands that stay in CBUF: equal to the reference bit for bit
 // on the simulated NPU, and a wrong bit is noticed.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <cmath>
 

@@ -2,7 +2,7 @@
 // Pools on the simulated NPU equal the reference bit for bit, on every path that can do them.
 #include "microkernels/pool.hpp"
 
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <array>
 

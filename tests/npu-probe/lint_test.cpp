@@ -2,7 +2,6 @@
 // The rules that need a task's meaning: for each a program that breaks it and no other.
 #include "npu-probe/lint.hpp"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // The tables of networks against the work that their papers and model cards state.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "npu-probe/timing_workloads.hpp"
