@@ -18,6 +18,9 @@ int run(int argc, const char* const* argv, Io& io) {
   add_run(app, io);
   add_bench(app, io);
   add_eval(app, io);
+  add_tokenize(app, io);
+  add_template(app, io);
+  add_make_random(app, io);
   return cli::run(app, "npu-chat", argc, argv, io.out, io.err, io.status);
 }
 

@@ -52,6 +52,9 @@ void add_logits(cli::App& app, Io& io);
 void add_run(cli::App& app, Io& io);
 void add_bench(cli::App& app, Io& io);
 void add_eval(cli::App& app, Io& io);
+void add_tokenize(cli::App& app, Io& io);
+void add_template(cli::App& app, Io& io);
+void add_make_random(cli::App& app, Io& io);
 
 /// The whole of npu-chat; argv[0] is its name. Never throws; returns the exit code.
 int run(int argc, const char* const* argv, Io& io);
