@@ -167,7 +167,7 @@ void write_gguf(const std::string& path, const GgufWriter& writer, const TensorS
   const std::string part = path + ".part";
   const auto refuse = [&] {
     const int error = errno;
-    throw Error(ErrorCode::bad_file,
+    throw Error(ErrorCode::permission_denied,
                 fmt::format("{}: cannot be written: {}", path, std::strerror(error)));
   };
   struct Close {

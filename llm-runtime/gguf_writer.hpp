@@ -65,7 +65,7 @@ using TensorSink = std::function<void(std::span<const std::byte>)>;
 using TensorSource = std::function<void(const GgufWriter::Tensor& tensor, const TensorSink& sink)>;
 
 /// Writes `path` by way of `path`.part, so that an unfinished file never bears the name.
-/// Throws Error(bad_file) with the system's reason, e.g. that the disk is full.
+/// Throws Error(permission_denied) with the system's reason, e.g. that the disk is full.
 void write_gguf(const std::string& path, const GgufWriter& writer, const TensorSource& source);
 
 /// The same in memory.

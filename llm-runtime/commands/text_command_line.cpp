@@ -107,7 +107,7 @@ void add_make_random(cli::App& app, Io& io) {
                       "GGUF file whose tokenizer and template to take (default: single bytes)");
   command->add_option("--seed", o->seed, "other weights")->capture_default_str();
   command->footer(
-      "Exit codes: 0 ok, 2 usage, 4 bad tokenizer file, or the output cannot be written.\n"
+      "Exit codes: 0 ok, 2 usage, 3 the output cannot be written, 4 bad tokenizer file.\n"
       "Example: npu-chat make-random --shape qwen2.5-0.5b --type q4_k_m -o random.gguf");
   command->callback([o, &io] { make_random(*o, io); });
 }
