@@ -263,9 +263,9 @@ OperatorResult compare(const Case& c, const CaseJob& job, const Tensor& tensor,
   r.what = describe(c, job.op);
   if (job.in.size() > 1) r.what += " + add";
   const auto& want = reference(c, tensor.id);
-  const std::string hash = sha256(got);
+  r.sha256 = sha256(got);
   for (const CaseCheck& check : c.checks)
-    if (check.tensor == tensor.id) r.executor_equal = check.executor_sha256 == hash;
+    if (check.tensor == tensor.id) r.executor_equal = check.executor_sha256 == r.sha256;
   r.elements = want.size();
   const auto number = [&](std::byte b) {
     const auto u = static_cast<std::uint8_t>(b);

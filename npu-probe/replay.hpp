@@ -17,7 +17,8 @@ struct OperatorResult {
   std::string what;  ///< "conv 3x3 s2 16->32"
   std::uint64_t elements = 0, equal = 0;
   std::uint32_t max_abs_diff = 0;
-  bool executor_equal = false;  ///< SHA-256 equals the independent executor's
+  std::string sha256;           ///< of the bytes that the device wrote
+  bool executor_equal = false;  ///< it equals the independent executor's
 };
 
 struct CaseResult {

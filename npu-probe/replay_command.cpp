@@ -62,7 +62,8 @@ json to_json(const CaseResult& r) {
                                                           : static_cast<double>(op.equal) /
                                                                 static_cast<double>(op.elements)},
                          {"max_abs_diff", op.max_abs_diff},
-                         {"executor_equal", op.executor_equal}});
+                         {"executor_equal", op.executor_equal},
+                         {"sha256", op.sha256}});
   return {{"name", r.name},
           {"elements", r.elements()},
           {"equal_share", r.equal_share()},

@@ -50,6 +50,27 @@ TEST(Replay, WholeNetworkRunsOnItsOwnIntermediateResults) {
   EXPECT_GT(c["equal_share"], 0.5);
 }
 
+TEST(Replay, HashesTellTheSameBytesFromOthers) {
+  const auto hashes = [](std::vector<std::string> how) {
+    how.insert(how.end(), {"replay", "--json", mesa("add_14_32").string()});
+    std::rotate(how.begin(), how.end() - 3, how.end());
+    std::vector<std::string> out;
+    const auto report = tool(how).json();
+    for (const auto& op : report["cases"][0]["operators"]) out.push_back(op["sha256"]);
+    return out;
+  };
+  const auto good = hashes({});
+  ASSERT_EQ(good.size(), 2u);
+  EXPECT_EQ(good[0].size(), 64u);
+  EXPECT_NE(good[0], good[1]);
+  EXPECT_EQ(hashes({"--device", "mmio:sim"}), good);
+  // The first operator has some 700 beats, the second more than 1000.
+  const auto bad = hashes({"--inject", "corrupt@1000"});
+  ASSERT_EQ(bad.size(), 2u);
+  EXPECT_EQ(bad[0], good[0]);
+  EXPECT_NE(bad[1], good[1]);
+}
+
 TEST(Replay, BuffersThatLieElsewhereAreFoundByTheRelocatedProgram) {
   const Case c = load_case(mesa("add_14_32"));
   Case moved = c;

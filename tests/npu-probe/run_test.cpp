@@ -27,7 +27,33 @@ TEST(Run, ResultDependsOnTheSeedAndOnNothingElse) {
   EXPECT_NE(checksum("5", "1"), checksum("6", "1"));
 }
 
+TEST(Run, RepeatedRunsAreEachCheckedAndSummedUp) {
+  const auto report = [](const std::string& repeat, const std::string& seed) {
+    const Output r = tool({"run", "gemm", "--m", "40", "--n", "32", "--k", "32", "--cores", "3",
+                           "--check", "--seed", seed, "--repeat", repeat, "--json"});
+    EXPECT_EQ(r.status, 0) << r.err;
+    return r.json();
+  };
+  const auto one = report("1", "9"), five = report("5", "5");
+  EXPECT_EQ(five["runs"], 5);
+  EXPECT_EQ(five["jobs"], 5 * one["jobs"].get<int>());
+  EXPECT_EQ(five["bytes_moved"], 5 * one["bytes_moved"].get<int>());
+  EXPECT_EQ(five["check"], "equal");
+  EXPECT_EQ(five["checksum"], one["checksum"]) << "the last of five runs has the seed 9";
+}
+
+TEST(Run, RepeatedRunsEndAtTheFirstWrongResult) {
+  // A run has some 340 beats of 16 bytes.
+  const Output r = tool({"run", "gemm", "--m", "40", "--n", "32", "--k", "32", "--check",
+                         "--repeat", "5", "--inject", "corrupt@800", "--json"});
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_EQ(r.json()["check"], "differs");
+  EXPECT_EQ(r.json()["runs"], 3);
+  EXPECT_EQ(r.json()["difference"].get<std::string>().rfind("run 3: ", 0), 0u) << r.out;
+}
+
 TEST(Run, UsageErrorsEndWithTwo) {
+  EXPECT_EQ(tool({"run", "gemm", "--repeat", "0"}).status, 2);
   EXPECT_EQ(tool({"run", "gemm", "--m", "0"}).status, 2);
   EXPECT_EQ(tool({"run", "gemm", "--dtype", "fp16"}).status, 2);
   EXPECT_EQ(tool({"run", "gemm", "--cores", "4"}).status, 2);
