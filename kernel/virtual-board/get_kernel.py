@@ -170,12 +170,24 @@ def get(cache, wanted, offline):
     return final
 
 
+def list_kernels(cache, offline):
+    print("cached:   ", *sorted((d.name for d in (cache / "kernels").glob("*") if (d / "rocket").exists()),
+                               key=number))
+    if not offline:
+        archive = debian_archive.Archive(cache, say=say)
+        archive.update()
+        every = releases_of(archive)
+        for title, headers in (("with headers, to build modules:", True), ("without:", False)):
+            print(title, *sorted((r for r in every if every[r][1] == headers), key=number))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=pathlib.Path, required=True)
     parser.add_argument("--kernel", default="", help="7.3, 7.3.4 or the whole release")
     parser.add_argument("--offline", action="store_true")
+    parser.add_argument("--list", action="store_true", help="print what there is, fetch no kernel")
     options = parser.parse_args()
     cache = options.cache.absolute()
     if re.search(r"[\s:'\"#$\\]", str(cache)):
@@ -184,7 +196,10 @@ def main():
         cache.mkdir(parents=True, exist_ok=True)
         with open(cache / "lock", "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two runs do not do the work twice
-            print(get(cache, options.kernel, options.offline))
+            if options.list:
+                list_kernels(cache, options.offline)
+            else:
+                print(get(cache, options.kernel, options.offline))
     except Unavailable as error:
         say(f"get_kernel.py: could not get {error}")
         sys.exit(3)

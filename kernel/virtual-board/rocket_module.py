@@ -72,15 +72,15 @@ def build(archive, release, wanted, part, say):
     """Fetches `wanted` (from packages()) and builds; the path of rocket.ko."""
     prefix = compiler()
     folder = part / "build"
-    debs = archive.fetch(wanted, part / "debs")
-    say(f"Building rocket.ko for {release} from {debs[-1].name.split('_')[0]} ...")
-    headers, common, kbuild, libc, source = debs
-    unpack([headers, common, kbuild], folder)
-    unpack([libc], folder / "libc")
+    unpack(archive.fetch(wanted[:1], part / "debs"), folder)
     objects = folder / f"usr/src/linux-headers-{release}"
     if "CONFIG_DRM_ACCEL=y" not in (objects / ".config").read_text().splitlines():
         raise Unavailable(f"rocket for {release}: this kernel is built without CONFIG_DRM_ACCEL, which a "
                           "module cannot bring; choose another --kernel")
+    common, kbuild, libc, source = archive.fetch(wanted[1:], part / "debs")
+    say(f"Building rocket.ko for {release} from {source.name.split('_')[0]} ...")
+    unpack([common, kbuild], folder)
+    unpack([libc], folder / "libc")
     run_with_own_libc(folder / "usr/lib", folder / "libc")
     extract_driver(source, folder / "rocket")
     command = ["make", "-C", next(folder.glob("usr/src/linux-headers-*-common")), f"O={objects}",
