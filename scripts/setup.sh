@@ -54,7 +54,8 @@ needs "compiler and build tools" g++ cmake ninja-build pkg-config git
 needs "text, JSON and command lines" libfmt-dev nlohmann-json3-dev libcli11-dev
 needs "the rocket driver's ioctls" libdrm-dev
 needs "device trees and their overlays" libfdt-dev device-tree-compiler
-needs "SIMD kernels of the simulator" libhwy-dev
+needs "SIMD kernels" libhwy-dev
+needs "line editing of npu-chat" libedit-dev
 needs "captured cases: compression and checksums" zlib1g-dev libssl-dev \
     libzstd-dev libxxhash-dev
 needs "the register generator of the build" python3 python3-jsonschema
@@ -65,7 +66,7 @@ if [[ $kind != minimal ]]; then
     if [[ $host == amd64 ]]; then
         needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
             libfmt-dev:arm64 libdrm-dev:arm64 libfdt1:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
-            libssl-dev:arm64 libzstd-dev:arm64
+            libssl-dev:arm64 libedit-dev:arm64 libzstd-dev:arm64
     else
         needs "the virtual board's module" gcc binutils
     fi

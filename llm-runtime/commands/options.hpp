@@ -48,6 +48,17 @@ std::vector<std::int32_t> parse_ids(const std::string& text, std::istream& in);
 /// Replaces `path` at once or not at all; "-" is `out`. Throws permission_denied.
 void write_output(const std::string& path, const void* data, std::size_t bytes, std::ostream& out);
 
+/// A conversation, or one answer.
+struct ChatOptions {
+  ModelOptions model;
+  SamplerOptions sampler;
+  std::string prompt, file, system, prompt_cache;
+  unsigned predict = 0;
+  bool lines = false, as_json = false, no_status = false;
+};
+void add_chat_options(cli::App& app, ChatOptions& options);
+void chat(const ChatOptions& options, Io& io);
+
 void add_logits(cli::App& app, Io& io);
 void add_run(cli::App& app, Io& io);
 void add_bench(cli::App& app, Io& io);
