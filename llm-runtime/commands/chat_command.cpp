@@ -95,6 +95,7 @@ class Session {
   }
 
   void interactive() {
+    const CatchInterrupt guard;  // at the prompt Ctrl-C drops the line
     LineEditor editor(state_file("npu-chat.history"));
     const EngineOptions& engine = chat_->engine.options();
     fmt::print(io_.err,
