@@ -112,8 +112,11 @@ Reply Dialog::ask(const std::string& text, std::uint32_t most_tokens, const Repl
     const std::vector<TokenId> tokens = prompt(reply, hooks);
     reply.prompt_tokens = static_cast<std::uint32_t>(tokens.size());
     const std::span<const std::int32_t> have = engine_.tokens(sequence_);
-    const auto common = std::ranges::mismatch(have, tokens).in1 - have.begin();
-    reply.cached_tokens = std::min(static_cast<std::uint32_t>(common), reply.prompt_tokens - 1);
+    // The last token is evaluated in any case, for its logits.
+    const std::size_t common =
+        std::min(static_cast<std::size_t>(std::ranges::mismatch(have, tokens).in1 - have.begin()),
+                 tokens.size() - 1);
+    reply.cached_tokens = static_cast<std::uint32_t>(common);
 
     sampler_.forget();
     for (const TokenId token : tokens) sampler_.accept(token);

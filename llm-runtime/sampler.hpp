@@ -20,6 +20,7 @@ struct SamplerOptions {
   float repeat_penalty = 1.0f;       ///< 1: none
   std::uint32_t repeat_last_n = 64;  ///< tokens that the penalty looks back
   std::uint64_t seed = 0;
+  friend bool operator==(const SamplerOptions&, const SamplerOptions&) = default;
 };
 
 /// Throws invalid_argument for a value outside its range, by the name of its flag.

@@ -115,14 +115,27 @@ App* App::footer(const std::string& text) {
   return this;
 }
 
-App* App::callback(std::function<void()> callback) {
-  impl_->callback([callback = std::move(callback)] {
+namespace {
+
+/// CLI11 prints its own exceptions.
+std::function<void()> with_usage_errors(std::function<void()> callback) {
+  return [callback = std::move(callback)] {
     try {
       callback();
     } catch (const UsageError& error) {
       throw CLI::ValidationError(error.option(), error.what());
     }
-  });
+  };
+}
+
+}  // namespace
+
+App* App::callback(std::function<void()> callback) {
+  impl_->callback(with_usage_errors(std::move(callback)));
+  return this;
+}
+App* App::parse_complete_callback(std::function<void()> callback) {
+  impl_->parse_complete_callback(with_usage_errors(std::move(callback)));
   return this;
 }
 

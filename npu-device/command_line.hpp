@@ -112,6 +112,8 @@ class App {
   /// Called by parse() when all options are known. May throw UsageError; Error and others pass
   /// through parse().
   App* callback(std::function<void()> callback);
+  /// Called before the callbacks of subcommands, else as callback().
+  App* parse_complete_callback(std::function<void()> callback);
   App* require_subcommand(int count);
   App* require_subcommand(std::size_t min, std::size_t max);
   App* require_option(std::size_t min, std::size_t max);

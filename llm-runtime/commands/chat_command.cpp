@@ -44,8 +44,13 @@ class CatchInterrupt {
 struct Chat {
   Chat(const ChatOptions& options, const Model& model)
       : engine(model, engine_options(options.model)),
-        dialog(engine, Tokenizer(model.file()),
-               ChatTemplate::of_model(model.file(), Tokenizer(model.file())), options.sampler) {}
+        dialog(engine, Tokenizer(model.file()), chat_template(options, model), options.sampler) {}
+
+  static ChatTemplate chat_template(const ChatOptions& options, const Model& model) {
+    if (options.chat_template == "chatml") return ChatTemplate::chatml();
+    return ChatTemplate::of_model(model.file(), Tokenizer(model.file()));
+  }
+
   Engine engine;
   Dialog dialog;
 };
@@ -310,6 +315,9 @@ void add_chat_options(cli::App& app, ChatOptions& o) {
   app.add_option("-p,--prompt", o.prompt, "one message; the answer goes to stdout, then it ends");
   app.add_option("-f,--file", o.file, "file with the message, behind that of -p; -: stdin");
   app.add_option("--system", o.system, "system message");
+  app.add_option("--chat-template", o.chat_template, "the model's own, or ChatML")
+      ->check(cli::IsMember({"model", "chatml"}))
+      ->capture_default_str();
   app.add_option("-n,--predict", o.predict, "longest answer in tokens; 0: no limit")
       ->capture_default_str();
   app.add_option("--prompt-cache", o.prompt_cache,

@@ -17,6 +17,13 @@ int run(int argc, const char* const* argv, Io& io) {
       "4 bad input file, 5 device fault or timeout.\n"
       "Examples: npu-chat\n"
       "          npu-chat -m qwen2.5-1.5b-instruct-q4_k_m.gguf --temp 0 -p \"What is an NPU?\"");
+  app.parse_complete_callback([&] {
+    if (app.got_subcommand() && options != ChatOptions{}) {
+      throw cli::UsageError("npu-chat",
+                            "options in front of a subcommand are those of a conversation: put "
+                            "them behind the subcommand");
+    }
+  });
   app.callback([&] {
     if (!app.got_subcommand()) chat(options, io);
   });

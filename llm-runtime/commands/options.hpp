@@ -28,6 +28,7 @@ struct ModelOptions {
   std::string model;  ///< "": the tiny one that the project carries
   std::string device, kv_type = "f16", precision = "auto";
   unsigned threads = 0, context = 0, batch = 512;
+  friend bool operator==(const ModelOptions&, const ModelOptions&) = default;
 };
 
 void add_model_option(cli::App& app, ModelOptions& options);
@@ -53,8 +54,10 @@ struct ChatOptions {
   ModelOptions model;
   SamplerOptions sampler;
   std::string prompt, file, system, prompt_cache;
+  std::string chat_template = "model";
   unsigned predict = 0;
   bool lines = false, as_json = false, no_status = false;
+  friend bool operator==(const ChatOptions&, const ChatOptions&) = default;
 };
 void add_chat_options(cli::App& app, ChatOptions& options);
 void chat(const ChatOptions& options, Io& io);

@@ -126,6 +126,93 @@ TEST(BenchCommand, JsonHasTheNamesOfLlamaBench) {
               testing::AllOf(HasSubstr("pp4"), testing::Not(HasSubstr("tg"))));
 }
 
+TEST(Chat, AnswersAMessageOfThePromptAFileOrStdin) {
+  const std::string question = "What is the capital of Japan?";
+  const std::string answer = "The capital of Japan is Tokyo.\n";
+  EXPECT_EQ(npu_chat({"-p", question, "--temp", "0"}).out, answer);
+  EXPECT_EQ(npu_chat({"--temp", "0"}, question + "\n").out, answer);
+  EXPECT_EQ(npu_chat({"--temp", "0", "-f", "-"}, question).out, answer);
+  EXPECT_EQ(npu_chat({"-p", question, "--temp", "0", "--device", "sim"}).out, answer);
+  EXPECT_EQ(npu_chat({"-p", question, "--temp", "0"}, "not read").out, answer);
+}
+
+TEST(Chat, JsonTellsWhatItTookAndLinesAreOneConversation) {
+  const auto result =
+      npu_chat({"--lines", "--json", "--temp", "0"}, "Who are you?\n\nSpell cat.\n");
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::istringstream lines(result.out);
+  std::string line;
+  std::vector<json> answers;
+  while (std::getline(lines, line)) answers.push_back(json::parse(line));
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_EQ(answers[1].at("text"), "c-a-t");
+  EXPECT_EQ(answers[1].at("finish"), "stop");
+  // The first question and answer are in the cache and are not evaluated again.
+  EXPECT_EQ(answers[1].at("cached_tokens").get<int>(),
+            answers[0].at("prompt_tokens").get<int>() + answers[0].at("tokens").get<int>() - 1);
+  EXPECT_EQ(
+      json::parse(npu_chat({"-p", "Hi", "--json", "-n", "2", "--temp", "0"}).out).at("finish"),
+      "length");
+}
+
+TEST(Chat, AFullContextIsToldAndTheTalkGoesOn) {
+  std::string talk;
+  for (int i = 0; i < 12; ++i) talk += "What is the capital of Japan?\n";
+  const auto result = npu_chat({"--lines", "--temp", "0", "-c", "96"}, talk);
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr("oldest"));
+  std::string want;
+  for (int i = 0; i < 12; ++i) want += "The capital of Japan is Tokyo.\n";
+  EXPECT_EQ(result.out, want);
+  // An answer that outgrows the context goes on too: this model never ends its text.
+  const auto longest = npu_chat({"-m", kModel, "-p", "a", "--chat-template", "chatml", "-c", "64",
+                                 "-n", "150", "--temp", "0", "--json"});
+  EXPECT_EQ(longest.status, 0) << longest.err;
+  EXPECT_THAT(longest.err, HasSubstr("oldest"));
+  EXPECT_EQ(json::parse(longest.out).at("tokens"), 150);
+}
+
+TEST(Chat, ThePromptCacheSparesThePrefill) {
+  const std::string cache = testing::TempDir() + "/cache_" + std::to_string(::getpid());
+  const std::vector<std::string> arguments{"-p",     "Explain attention.", "--temp", "0",
+                                           "--json", "--prompt-cache",     cache};
+  const json first = json::parse(npu_chat(arguments).out);
+  const json second = json::parse(npu_chat(arguments).out);
+  EXPECT_EQ(first.at("text"), second.at("text"));
+  EXPECT_EQ(first.at("cached_tokens"), 0);
+  EXPECT_EQ(second.at("cached_tokens").get<int>(), second.at("prompt_tokens").get<int>() - 1);
+  // A damaged one is told of and made anew.
+  std::ofstream(cache) << "RBKV";
+  const auto third = npu_chat(arguments);
+  EXPECT_EQ(json::parse(third.out).at("text"), first.at("text"));
+  EXPECT_THAT(third.err, HasSubstr("cut short"));
+  std::filesystem::remove(cache);
+}
+
+TEST(EvalCommand, TheNpuPathIsScoredAgainstF32) {
+  const std::string folder = std::string(ROSENBLATT_SOURCE_DIR) + "/models/tiny-chat/";
+  const std::string text = testing::TempDir() + "/text_" + std::to_string(::getpid());
+  std::ofstream(text) << read(folder + "corpus.py").substr(0, 3000);
+  const auto result = npu_chat({"eval", "-m", folder + "tiny-chat-Q8_0.gguf", "--text", text,
+                                "--window", "64", "--windows", "2", "--json", "--way", "f32",
+                                "--way", "npu", "--way", "npu,part=128,rotate"});
+  std::filesystem::remove(text);
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json rows = json::parse(result.out);
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].at("kl_divergence"), 0);
+  EXPECT_EQ(rows[0].at("top1_agreement"), 1);
+  for (const json& row : rows) {
+    EXPECT_EQ(row.at("tokens"), 2 * 31);
+    EXPECT_GE(row.at("kl_divergence").get<double>(), 0);
+    EXPECT_LT(row.at("kl_divergence").get<double>(), 0.1);
+  }
+  EXPECT_GT(rows[1].at("kl_divergence").get<double>(), 0);
+  EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "gpu"}).status, 2);
+  EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "npu,part="}).status, 2);
+  EXPECT_EQ(npu_chat({"eval", "--text", "/nonexistent"}).status, 4);
+}
+
 TEST(NpuChat, BadInputHasItsExitCode) {
   const std::string text = testing::TempDir() + "/not_a_model_" + std::to_string(::getpid());
   std::ofstream(text) << "GGUT";
@@ -134,7 +221,11 @@ TEST(NpuChat, BadInputHasItsExitCode) {
     int status;
     const char* message;
   } cases[] = {
-      {{}, 2, "subcommand"},
+      {{}, 2, "no message"},
+      {{"--temp", "1", "logits", "--ids", "1", "-o", "-"}, 2, "behind the subcommand"},
+      {{"-p", "Hello", "--temp", "-1"}, 2, "--temp"},
+      {{"-f", "/nonexistent.txt"}, 4, "/nonexistent.txt"},
+      {{"-p", "Hello", "-m", kModel, "-c", "8"}, 2, "larger context"},
       {{"logits", "--ids", "1"}, 2, "--output"},
       {{"logits", "-m", kModel, "--ids", "1,x", "-o", "-"}, 2, "'x' is no token id"},
       {{"logits", "-m", kModel, "--ids", "1,,2", "-o", "-"}, 2, "no token id"},
