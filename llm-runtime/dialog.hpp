@@ -67,8 +67,8 @@ class Dialog {
   /// Adds the user's message and the answer. A conversation that has outgrown the context loses its
   /// oldest messages, an answer that does is continued over the newer half; both with a notice.
   /// `most_tokens` 0: no limit. Throws invalid_argument if the message alone does not fit, what the
-  /// engine throws; the conversation is then as it was before, as it is after a cancelled prefill. A
-  /// cancelled answer stays as far as it came.
+  /// engine throws; the conversation is then as it was before, as it is after a cancelled prefill.
+  /// A cancelled answer stays as far as it came.
   Reply ask(const std::string& text, std::uint32_t most_tokens, const ReplyHooks& hooks);
 
  private:
