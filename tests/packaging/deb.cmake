@@ -29,10 +29,11 @@ endfunction()
 
 holds(rosenblatt
       CONTROL "Package: rosenblatt\n" "Architecture: ${architecture}\n" "Version: ${version}\n"
-              "Depends: [^\n]*libc6[^\n]*libdrm2" "Depends: [^\n]*libfdt1"
-      FILES "\\./usr/bin/npu-probe\n" "\\./usr/share/doc/rosenblatt/copyright\n"
+              "Depends: [^\n]*libc6[^\n]*libdrm2" "Depends: [^\n]*libedit2[^\n]*libfdt1"
+      FILES "\\./usr/bin/npu-probe\n" "\\./usr/bin/npu-chat\n" "\\./usr/share/doc/rosenblatt/copyright\n"
             "\\./usr/share/doc/rosenblatt/README.md\n"
-            "\\./usr/share/rosenblatt/overlays/rk3588-rock-5-itx\\.dtbo\n")
+            "\\./usr/share/rosenblatt/overlays/rk3588-rock-5-itx\\.dtbo\n"
+            "\\./usr/share/rosenblatt/models/tiny-chat/tiny-chat-Q4_K_M\\.gguf\n")
 holds(libnpusim0
       CONTROL "Package: libnpusim0\n" "Architecture: ${architecture}\n"
               "Depends: [^\n]*libc6" "postinst" "shlibs"
@@ -47,10 +48,12 @@ holds(librosenblatt-dev
             "/rosenblatt-config\\.cmake\n" "\\./usr/include/npusim\\.h\n"
             "/pkgconfig/npusim\\.pc\n" "/libnpusim\\.so -> libnpusim\\.so\\.0\n")
 
-# The binary inside must be for the architecture that the package names.
+# The binaries inside must be for the architecture that the package names.
 execute_process(COMMAND ${dpkg_deb} -x ${scratch}/rosenblatt_${version}_${architecture}.deb
                         ${scratch}/unpacked COMMAND_ERROR_IS_FATAL ANY)
-file(READ ${scratch}/unpacked/usr/bin/npu-probe machine OFFSET 18 LIMIT 2 HEX)  # ELF e_machine
-if(NOT "${architecture}:${machine}" MATCHES "^(amd64:3e00|arm64:b700)$")
-  message(FATAL_ERROR "npu-probe in the ${architecture} package has ELF machine ${machine}")
-endif()
+foreach(program npu-probe npu-chat)
+  file(READ ${scratch}/unpacked/usr/bin/${program} machine OFFSET 18 LIMIT 2 HEX)  # ELF e_machine
+  if(NOT "${architecture}:${machine}" MATCHES "^(amd64:3e00|arm64:b700)$")
+    message(FATAL_ERROR "${program} in the ${architecture} package has ELF machine ${machine}")
+  endif()
+endforeach()

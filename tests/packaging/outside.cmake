@@ -6,7 +6,9 @@ function(run)
 endfunction()
 
 run(${CMAKE_COMMAND} --install ${build} --prefix ${scratch}/prefix)
-foreach(file bin/npu-probe share/doc/rosenblatt/copyright share/doc/rosenblatt/README.md
+foreach(file bin/npu-probe bin/npu-chat
+             share/rosenblatt/models/tiny-chat/tiny-chat-Q4_K_M.gguf
+             share/doc/rosenblatt/copyright share/doc/rosenblatt/README.md
              include/rosenblatt/regdb/registers.hpp include/rosenblatt/npu-sim/chip.hpp
              include/rosenblatt/npu-device/device.hpp include/npusim.h)
   if(NOT EXISTS ${scratch}/prefix/${file})
@@ -14,6 +16,15 @@ foreach(file bin/npu-probe share/doc/rosenblatt/copyright share/doc/rosenblatt/R
   endif()
 endforeach()
 run(${emulator} ${scratch}/prefix/bin/npu-probe --version)
+
+# The installed model is found without being named, and talks.
+execute_process(COMMAND ${CMAKE_COMMAND} -E env --unset=NPU_CHAT_MODEL --unset=NPU_DEVICE
+                        ${emulator} ${scratch}/prefix/bin/npu-chat -t 1 --temp 0
+                        -p "What is the capital of Japan?"
+                OUTPUT_VARIABLE answer COMMAND_ERROR_IS_FATAL ANY)
+if(NOT answer STREQUAL "The capital of Japan is Tokyo.\n")
+  message(FATAL_ERROR "the installed npu-chat answers: ${answer}")
+endif()
 
 set(options -G Ninja -D CMAKE_BUILD_TYPE=Release -D CMAKE_PREFIX_PATH=${scratch}/prefix
             -D CMAKE_CXX_FLAGS=${flags})
