@@ -7,6 +7,7 @@
 //   read/...      GB/s of a plain sum over 512 MiB
 //   decode/...    one row of activations: GB/s of packed weights, each product on weights of its
 //                 own so that none is in a cache
+//   pack/...      GB/s of weights that go from a file's order into the packed one, and of a copy
 //   prefill/...   512 rows: GOP/s, a multiplication and an addition being two
 #include <benchmark/benchmark.h>
 
@@ -20,6 +21,7 @@
 #include "bench_common.hpp"
 #include "llm-runtime/cpu/attention.hpp"
 #include "llm-runtime/cpu/matmul.hpp"
+#include "llm-runtime/cpu/panel.hpp"
 
 namespace {
 
@@ -93,6 +95,27 @@ void products(benchmark::State& state, TensorType type, const Shape& shape, std:
                            benchmark::Counter::kIsRate);
 }
 
+/// What loading a model does with each matrix; `copy`: the least that it could do.
+void pack(benchmark::State& state, TensorType type, bool copy) {
+  constexpr Shape kShape{"", 4864, 1536};
+  const Buffer file = packed(type, kShape);  // random bytes are any type's blocks
+  const WeightView view{type, kShape.rows, kShape.columns, file.data()};
+  const std::size_t panel = panel_bytes(type, kShape.columns);
+  const std::size_t from = kPanelRows * row_bytes(type, kShape.columns);
+  Buffer to(panels(kShape.rows) * panel);
+  for (auto _ : state)
+    pool->parallel_for(panels(kShape.rows), 4, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t p = begin; p < end; ++p)
+        if (copy)
+          std::memcpy(to.data() + p * panel, file.data() + p * from, from);
+        else
+          pack_panel(view, p * kPanelRows, to.data() + p * panel);
+    });
+  state.counters["GB/s"] = benchmark::Counter(
+      static_cast<double>(state.iterations()) * static_cast<double>(to.bytes()) / 1e9,
+      benchmark::Counter::kIsRate);
+}
+
 void read_memory(benchmark::State& state) {
   constexpr std::size_t kWords = std::size_t{64} << 20;
   Buffer buffer(kWords * 8);
@@ -146,6 +169,13 @@ int main(int argc, char** argv) {
   pool = std::make_unique<ThreadPool>(static_cast<unsigned>(std::max(threads, 0)));
   benchmark::RegisterBenchmark("read/512MiB", read_memory)->UseRealTime();
   benchmark::RegisterBenchmark("step/empty", empty_step)->UseRealTime();
+  for (const TensorType type : kTypes)
+    for (const bool copy : {false, true})
+      benchmark::RegisterBenchmark(
+          ("pack/" + std::string(to_string(type)) + (copy ? "/copy" : "")).c_str(),
+          [=](benchmark::State& state) { pack(state, type, copy); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
   for (const std::size_t m : {std::size_t{1}, std::size_t{512}, std::size_t{8}})
     for (const Shape& shape : kShapes)
       for (const TensorType type : kTypes) {

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 
 #include "llm-runtime/cpu/layout.hpp"
+#include "llm-runtime/cpu/panel.hpp"
 #include "regdb/error.hpp"
 #include "tests/llm-runtime/cpu/weights.hpp"
 
@@ -147,6 +149,22 @@ TEST_P(EveryType, PackedBytesCanBeUsedAgain) {
   const auto x = random_activations(512, 7);
   EXPECT_EQ(product(pool, w, x, 1), product(pool, again, x, 1));
   EXPECT_THROW(Matrix::from_packed(GetParam(), 48, 768, w.packed_bytes()), Error);
+}
+
+// A cache file holds these bytes, so that they may not depend on what memory held before.
+TEST_P(EveryType, PackingWritesEveryByte) {
+  for (const std::uint32_t rows : {32U, 21U}) {
+    const std::uint32_t columns = block_shape(GetParam()).values == 256 ? 512 : 288;
+    const auto weights = random_weights(GetParam(), rows, columns, 9);
+    std::vector<std::byte> clean(panel_bytes(GetParam(), columns)), dirty = clean;
+    for (const std::size_t first : {0U, 16U}) {
+      std::ranges::fill(clean, std::byte{0});
+      std::ranges::fill(dirty, std::byte{0xA5});
+      pack_panel(weights.view(), first, clean.data());
+      pack_panel(weights.view(), first, dirty.data());
+      EXPECT_EQ(clean, dirty) << to_string(GetParam()) << " of " << rows << " rows from " << first;
+    }
+  }
 }
 
 std::string name(const testing::TestParamInfo<TensorType>& info) {
