@@ -170,8 +170,9 @@ std::optional<int> App::parse(int argc, const char* const* argv, std::ostream& o
 
 int run(App& app, const std::string& name, int argc, const char* const* argv, std::ostream& out,
         std::ostream& err, const int& status) {
+  int code = 0;
   try {
-    if (const std::optional<int> code = app.parse(argc, argv, out, err)) return *code;
+    code = app.parse(argc, argv, out, err).value_or(status);
   } catch (const Error& error) {
     err << name << ": " << error.what() << '\n';
     return exit_code(error.code());
@@ -183,7 +184,11 @@ int run(App& app, const std::string& name, int argc, const char* const* argv, st
     return 1;
   }
   out.flush();
-  return status;
+  if (!out && code == 0) {
+    err << name << ": the output could not be written: check the free space\n";
+    return exit_code(ErrorCode::permission_denied);
+  }
+  return code;
 }
 
 }  // namespace npu::cli

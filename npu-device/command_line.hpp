@@ -136,7 +136,8 @@ class App {
 };
 
 /// The frame of a tool's main(): parse(), then `status`, which the callbacks set. What they throw
-/// is told on `err` as "name: sentence" and becomes an exit code. Never throws.
+/// is told on `err` as "name: sentence" and becomes an exit code; so is output that is lost (3).
+/// Never throws.
 int run(App& app, const std::string& name, int argc, const char* const* argv, std::ostream& out,
         std::ostream& err, const int& status);
 

@@ -40,6 +40,8 @@ class CatchInterrupt {
   struct sigaction before_ {};
 };
 
+double seconds(std::chrono::duration<double> time) { return time.count(); }
+
 /// The model and its dialog; replaced as a whole by /device.
 struct Chat {
   Chat(const ChatOptions& options, const Model& model)
@@ -90,7 +92,6 @@ class Session {
     } else {
       print_json(reply);
     }
-    save_cache();
   }
 
   void lines() {
@@ -124,13 +125,22 @@ class Session {
         fmt::print(io_.err, "npu-chat: {}\n", error.what());
       }
     }
+  }
+
+  /// Behind the last answer.
+  void end() {
     save_cache();
+    if (o_.stats) {
+      io_.out.flush();
+      stats(io_.err);
+    }
   }
 
  private:
   Reply answer(const std::string& text) {
     interrupted = false;
     const CatchInterrupt guard;
+    if (const OffloadStats* npu = chat_->engine.offload_stats()) npu_before_ = *npu;
     ReplyHooks hooks;
     hooks.cancel = &interrupted;
     hooks.notice = [this](std::string_view text_of) { notice(text_of); };
@@ -159,14 +169,26 @@ class Session {
   }
 
   void print_json(const Reply& reply) {
-    const json object{{"text", reply.text},
-                      {"finish", to_string(reply.finish)},
-                      {"prompt_tokens", reply.prompt_tokens},
-                      {"cached_tokens", reply.cached_tokens},
-                      {"tokens", reply.tokens},
-                      {"prefill_s", reply.prefill.count()},
-                      {"decode_s", reply.decode.count()},
-                      {"source", "host"}};
+    json object{{"text", reply.text},
+                {"finish", to_string(reply.finish)},
+                {"prompt_tokens", reply.prompt_tokens},
+                {"cached_tokens", reply.cached_tokens},
+                {"tokens", reply.tokens},
+                {"prefill_s", reply.prefill.count()},
+                {"decode_s", reply.decode.count()},
+                {"source", "host"},
+                {"dropped_messages", reply.dropped_messages},
+                {"shifts", reply.shifts},
+                {"device", chat_->engine.options().device}};
+    if (const OffloadStats* npu = chat_->engine.offload_stats()) {
+      object["npu"] = {{"products", npu->products - npu_before_.products},
+                       {"submits", npu->submits - npu_before_.submits},
+                       {"jobs", npu->jobs - npu_before_.jobs},
+                       {"tasks", npu->tasks - npu_before_.tasks},
+                       {"macs", npu->macs - npu_before_.macs},
+                       {"device_s", seconds(npu->device - npu_before_.device)},
+                       {"source", chat_->engine.device_info()->provenance}};
+    }
     fmt::print(io_.out, "{}\n", object.dump(-1, ' ', false, json::error_handler_t::replace));
     io_.out.flush();
   }
@@ -204,7 +226,7 @@ class Session {
     } else if (name == "load") {
       load(rest);
     } else if (name == "stats") {
-      stats();
+      stats(io_.out);
     } else if (name == "device") {
       device(rest);
     } else if (name == "quit" || name == "exit") {
@@ -250,12 +272,13 @@ class Session {
     fmt::print(io_.err, "{} message(s) read\n", chat_->dialog.messages().size());
   }
 
-  void stats() {
+  /// Of this session so far.
+  void stats(std::ostream& out) {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     const auto rate = [](double n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
     fmt::print(
-        io_.out,
+        out,
         "answers {}, tokens made {} at {:.1f} tok/s (host), prompt tokens {} of which {} were "
         "cached, evaluated at {:.1f} tok/s (host)\n"
         "context {}/{}, peak memory {} MiB\n",
@@ -266,8 +289,8 @@ class Session {
              totals_.prefill_seconds),
         chat_->engine.tokens(0).size(), chat_->engine.context(), usage.ru_maxrss / 1024);
     if (const OffloadStats* npu = chat_->engine.offload_stats()) {
-      fmt::print(io_.out, "NPU: {} submits, {} jobs, {} tasks, {:.3f} s ({})\n", npu->submits,
-                 npu->jobs, npu->tasks, std::chrono::duration<double>(npu->device).count(),
+      fmt::print(out, "NPU: {} matrix products in {} submits, {} jobs, {} tasks, {:.3f} s ({})\n",
+                 npu->products, npu->submits, npu->jobs, npu->tasks, seconds(npu->device),
                  chat_->engine.device_info()->provenance);
     }
   }
@@ -292,6 +315,7 @@ class Session {
   Model model_;
   std::unique_ptr<Chat> chat_;
   Totals totals_;
+  OffloadStats npu_before_;  ///< the answer that is made
 };
 
 std::string read_file(const std::string& path) {
@@ -324,6 +348,7 @@ void add_chat_options(cli::App& app, ChatOptions& o) {
                  "file that keeps the evaluated conversation for the next start");
   app.add_flag("--lines", o.lines, "every line of stdin is a message of one conversation");
   app.add_flag("--json", o.as_json, "an answer is one JSON object");
+  app.add_flag("--stats", o.stats, "what /stats shows, on stderr at the end");
   app.add_flag("--no-status", o.no_status, "no line of figures behind an answer");
 }
 
@@ -340,9 +365,14 @@ void chat(const ChatOptions& o, Io& io) {
                 "there is no message: give one with -p, -f or on stdin");
   }
   Session session(o, io);
-  if (o.lines) return session.lines();
-  if (!text.empty()) return session.one_shot(text);
-  session.interactive();
+  if (o.lines) {
+    session.lines();
+  } else if (!text.empty()) {
+    session.one_shot(text);
+  } else {
+    session.interactive();
+  }
+  session.end();
 }
 
 }  // namespace npu::llm

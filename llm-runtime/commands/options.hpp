@@ -56,7 +56,7 @@ struct ChatOptions {
   std::string prompt, file, system, prompt_cache;
   std::string chat_template = "model";
   unsigned predict = 0;
-  bool lines = false, as_json = false, no_status = false;
+  bool lines = false, as_json = false, stats = false, no_status = false;
   friend bool operator==(const ChatOptions&, const ChatOptions&) = default;
 };
 void add_chat_options(cli::App& app, ChatOptions& options);

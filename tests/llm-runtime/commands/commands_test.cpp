@@ -155,6 +155,27 @@ TEST(Chat, JsonTellsWhatItTookAndLinesAreOneConversation) {
       "length");
 }
 
+TEST(Chat, ItTellsWhatTheNpuDid) {
+  const auto result =
+      npu_chat({"--lines", "--json", "--stats", "--temp", "0", "--device", "sim", "-n", "4"},
+               "Who are you?\nSpell cat.\n");
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::istringstream lines(result.out);
+  std::string line;
+  for (int answers = 0; answers < 2; ++answers) {
+    ASSERT_TRUE(std::getline(lines, line));
+    const json answer = json::parse(line);
+    EXPECT_EQ(answer.at("device"), "sim");
+    EXPECT_EQ(answer.at("npu").at("source"), "modelled");
+    // Four groups in each of four layers and the output, for the prompt and three of the tokens;
+    // and of this answer only.
+    EXPECT_EQ(answer.at("npu").at("products"), (4 * 4 + 1) * 4);
+  }
+  EXPECT_THAT(result.err, testing::AllOf(HasSubstr("answers 2, tokens made 8"),
+                                         HasSubstr("NPU: 136 matrix products")));
+  EXPECT_FALSE(json::parse(npu_chat({"-p", "Hi", "--json", "-n", "1"}).out).contains("npu"));
+}
+
 TEST(Chat, AFullContextIsToldAndTheTalkGoesOn) {
   std::string talk;
   for (int i = 0; i < 12; ++i) talk += "What is the capital of Japan?\n";
@@ -249,6 +270,18 @@ TEST(NpuChat, BadInputHasItsExitCode) {
     EXPECT_EQ(result.out, "") << message;
   }
   std::filesystem::remove(text);
+}
+
+TEST(NpuChat, LostOutputIsTold) {
+  for (std::vector<const char*> argv :
+       {std::vector{"npu-chat", "-p", "Hi", "-n", "2"}, std::vector{"npu-chat", "--help"}}) {
+    std::istringstream in;
+    std::ofstream full("/dev/full");
+    std::ostringstream err;
+    Io io{in, full, err};
+    EXPECT_EQ(run(static_cast<int>(argv.size()), argv.data(), io), 3);
+    EXPECT_THAT(err.str(), HasSubstr("could not be written"));
+  }
 }
 
 TEST(NpuChat, HelpNamesExitCodesAndAnExample) {
