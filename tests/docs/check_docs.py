@@ -6,7 +6,7 @@ check_docs.py links ROOT           every relative link in a Markdown file leads 
 check_docs.py commands ROOT BIN    the npu-probe commands of docs/quick-start.md run and exit 0
 check_docs.py output ROOT BIN      the ```console blocks of the pages below show what the tool prints
 check_docs.py update ROOT BIN      rewrites those blocks
-BIN is the folder that npu-probe is in.
+BIN is the folder that npu-probe and npu-chat are in.
 """
 import os
 import pathlib
@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
-SHOWN = ["README.md", "docs/bench.md", "docs/dt.md"]
+SHOWN = ["README.md", "docs/bench.md", "docs/dt.md", "docs/npu-chat.md"]
 CONSOLE = re.compile(r"```console\n\$ (.*)\n((?:.*\n)*?)```")
 
 
@@ -36,7 +36,8 @@ def broken_links(root):
 
 def run(command, root, folder):
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "NO_COLOR": "1"}
-    environment.pop("NPU_DEVICE", None)
+    for name in ("NPU_DEVICE", "NPU_CHAT_MODEL"):
+        environment.pop(name, None)
     return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=root, env=environment,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=300)
@@ -59,6 +60,8 @@ def failing_commands(root, folder):
 def comparable(text):
     """Times differ from run to run, and so does which thread of the simulator faults first."""
     text = re.sub(r" +[0-9]+\.[0-9]+ ms", " TIME", text)
+    text = re.sub(r"[0-9]+\.[0-9]+ tok/s", "RATE", text)
+    text = re.sub(r"[0-9]+ MiB", "MEMORY", text)
     return re.sub(r"IOVA 0x[0-9a-f]+", "IOVA", text)
 
 
