@@ -11,7 +11,7 @@ scripts/setup.sh [--minimal | --virtual-board | --dev] [--list]
 
 Installs, through apt, what Rosenblatt needs. Does nothing if everything is there already.
 
-  --minimal  what a user needs to build and run npu-probe
+  --minimal  what a user needs to build and run npu-probe and npu-chat
   --virtual-board
              that, and what scripts/virtual-board.sh needs: QEMU's arm64 machine, device tree and
              initramfs tools, a cross compiler

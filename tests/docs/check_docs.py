@@ -3,7 +3,7 @@
 """Keeps the documentation true.
 
 check_docs.py links ROOT           every relative link in a Markdown file leads to a file
-check_docs.py commands ROOT BIN    the npu-probe commands of docs/quick-start.md run and exit 0
+check_docs.py commands ROOT BIN    the commands of docs/quick-start.md run and exit 0
 check_docs.py output ROOT BIN      the ```console blocks of the pages below show what the tool prints
 check_docs.py update ROOT BIN      rewrites those blocks
 BIN is the folder that npu-probe and npu-chat are in.
@@ -46,7 +46,7 @@ def run(command, root, folder):
 def failing_commands(root, folder):
     text = (root / "docs/quick-start.md").read_text(encoding="utf-8")
     blocks = [block for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S)
-              if "npu-probe" in block and "sudo" not in block and "export" not in block]
+              if re.search("npu-(probe|chat)", block) and "sudo" not in block and "export" not in block]
     if len(blocks) < 4:
         yield "docs/quick-start.md: expected at least four blocks of npu-probe commands"
     for block in blocks:
