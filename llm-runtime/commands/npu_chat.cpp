@@ -34,6 +34,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_tokenize(app, io);
   add_template(app, io);
   add_make_random(app, io);
+  add_make_outliers(app);
   return cli::run(app, "npu-chat", argc, argv, io.out, io.err, io.status);
 }
 

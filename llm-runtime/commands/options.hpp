@@ -69,6 +69,7 @@ void add_eval(cli::App& app, Io& io);
 void add_tokenize(cli::App& app, Io& io);
 void add_template(cli::App& app, Io& io);
 void add_make_random(cli::App& app, Io& io);
+void add_make_outliers(cli::App& app);
 
 /// The whole of npu-chat; argv[0] is its name. Never throws; returns the exit code.
 int run(int argc, const char* const* argv, Io& io);

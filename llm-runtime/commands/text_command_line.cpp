@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// npu-chat tokenize, template and make-random.
+// npu-chat tokenize, template, make-random and make-outliers.
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
@@ -8,6 +8,7 @@
 
 #include "llm-runtime/commands/options.hpp"
 #include "llm-runtime/commands/text_commands.hpp"
+#include "llm-runtime/make_outliers.hpp"
 #include "llm-runtime/make_random.hpp"
 
 namespace npu::llm {
@@ -51,6 +52,12 @@ void make_random(const RandomOptions& o, Io& io) {
     io.err.flush();
   });
 }
+
+struct MakeOutliersOptions {
+  ModelOptions model;
+  OutlierOptions outliers;
+  std::string output;
+};
 
 std::string names(const auto& table) {
   std::string list;
@@ -110,6 +117,24 @@ void add_make_random(cli::App& app, Io& io) {
       "Exit codes: 0 ok, 2 usage, 3 the output cannot be written, 4 bad tokenizer file.\n"
       "Example: npu-chat make-random --shape qwen2.5-0.5b --type q4_k_m -o random.gguf");
   command->callback([o, &io] { make_random(*o, io); });
+}
+
+void add_make_outliers(cli::App& app) {
+  const auto o = std::make_shared<MakeOutliersOptions>();
+  cli::App* command = app.add_subcommand(
+      "make-outliers", "The same model with a few channels far larger, to test quantisation");
+  add_model_option(*command, o->model);
+  command->add_option("--channels", o->outliers.channels, "of each input of the matrix products")
+      ->capture_default_str();
+  command->add_option("--factor", o->outliers.factor, "a power of two")->capture_default_str();
+  command->add_option("-o,--output", o->output, "GGUF file to write, all in F32")->required();
+  command->footer(
+      "Norms, up and v of some channels become larger and the columns that read them smaller: in\n"
+      "F32 the model computes what it did before.\n"
+      "Exit codes: 0 ok, 2 usage, 3 the output cannot be written, 4 bad model file.\n"
+      "Example: npu-chat make-outliers --factor 64 -o outliers.gguf");
+  command->callback(
+      [o] { make_outliers(Model::load(model_path(o->model)), o->outliers, o->output); });
 }
 
 }  // namespace npu::llm
