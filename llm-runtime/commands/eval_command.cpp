@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "llm-runtime/commands/options.hpp"
+#include "llm-runtime/score.hpp"
 #include "llm-runtime/tokenizer.hpp"
 #include "regdb/error.hpp"
 
@@ -26,28 +27,13 @@ struct EvalOptions {
   std::string text, questions;
   unsigned window = 512, windows = 0, answer_tokens = 48;
   std::vector<std::string> ways;
-  bool as_json = false;
+  bool special = false, as_json = false;
 };
 
 /// A way of computing, by the name that the user gives it.
 struct Way {
   std::string name;
   EngineOptions engine;
-};
-
-struct Score {
-  std::string way;
-  std::size_t tokens = 0;
-  double nll = 0, nll_squared = 0;  ///< sums of -log p(next token)
-  double kl = 0;                    ///< sum of KL(f32 || this)
-  std::size_t top_agrees = 0;
-  double perplexity() const { return std::exp(nll / static_cast<double>(tokens)); }
-  /// Standard error of the perplexity.
-  double uncertainty() const {
-    const auto n = static_cast<double>(tokens);
-    const double mean = nll / n, variance = std::max(0.0, nll_squared / n - mean * mean);
-    return n < 2 ? 0 : perplexity() * std::sqrt(variance / (n - 1));
-  }
 };
 
 std::string read_file(const std::string& path) {
@@ -57,13 +43,15 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
-/// "cpu", "f32", "npu[:SPEC][,part=N][,rotate]".
+/// "f32", "cpu" or "npu", this with options: see the help. Those named stand alone, so that
+/// "npu,rotate" is comparable with "npu,plain"; without any they are the default ones.
 Way parse_way(const std::string& text, const ModelOptions& options) {
   Way way{text, engine_options(options)};
   const auto refuse = [&] {
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("'{}' is no way of computing: use f32, cpu or npu[,part=N][,rotate]", text));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("'{}' is no way of computing: use f32, cpu or npu, this with any of "
+                            "plain, part=N, equalise, rotate, wide, separated by commas",
+                            text));
   };
   std::vector<std::string> parts;
   for (std::size_t at = 0; at <= text.size();) {
@@ -79,103 +67,86 @@ Way parse_way(const std::string& text, const ModelOptions& options) {
   }
   if (parts[0] != "npu") refuse();
   if (way.engine.device == "cpu") way.engine.device = "sim";
+  QuantisationOptions& quantisation = way.engine.offload.quantisation;
+  if (parts.size() > 1) quantisation = kPlainQuantisation;
   for (std::size_t i = 1; i < parts.size(); ++i) {
-    if (parts[i] == "rotate") {
-      way.engine.offload.quantisation.rotate = true;
-    } else if (parts[i].starts_with("part=") && parts[i].size() < 12 &&
-               parts[i].find_first_not_of("0123456789", 5) == std::string::npos &&
-               parts[i].size() > 5) {
-      way.engine.offload.quantisation.part =
-          static_cast<std::uint32_t>(std::stoul(parts[i].substr(5)));
-    } else {
+    const std::string& part = parts[i];
+    if (part == "equalise") {
+      quantisation.equalise = true;
+    } else if (part == "rotate") {
+      quantisation.rotate = true;
+    } else if (part == "wide") {
+      quantisation.wide = true;
+    } else if (part.starts_with("part=") && part.size() > 5 && part.size() < 12 &&
+               part.find_first_not_of("0123456789", 5) == std::string::npos) {
+      quantisation.part = static_cast<std::uint32_t>(std::stoul(part.substr(5)));
+    } else if (part != "plain") {
       refuse();
     }
   }
   return way;
 }
 
-std::vector<double> log_softmax(std::span<const float> logits) {
-  const float top = *std::ranges::max_element(logits);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - top);
-  std::vector<double> result(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    result[i] = static_cast<double>(logits[i]) - top - std::log(sum);
-  }
-  return result;
-}
-
-void score_window(Engine& reference, std::vector<std::unique_ptr<Engine>>& engines,
-                  std::span<const std::int32_t> tokens, Score& exact, std::vector<Score>& scores) {
-  // Logits behind token i speak of token i + 1.
+/// Logits behind tokens[i] speak of tokens[i + 1]; those from `first` on are scored.
+void score_tokens(Engine& reference, std::span<const std::unique_ptr<Engine>> engines,
+                  std::span<const std::int32_t> tokens, std::size_t first, Score& exact,
+                  std::span<Score> scores) {
   std::vector<Engine::Append> rows;
-  const std::size_t first = tokens.size() / 2;
   for (std::size_t i = 0; i + 1 < tokens.size(); ++i) rows.push_back({0, tokens[i], i >= first});
-  const std::size_t vocabulary = reference.model().shape().vocabulary;
   const auto evaluate = [&](Engine& engine) {
     engine.truncate(0, 0);
     return engine.append(rows);
   };
-  const auto add = [](Score& score, double nll) {
-    ++score.tokens;
-    score.nll += nll;
-    score.nll_squared += nll * nll;
-  };
   const std::span<const float> want = evaluate(reference);
   std::vector<std::span<const float>> got;
   for (const auto& engine : engines) got.push_back(evaluate(*engine));
+  const std::size_t vocabulary = reference.model().shape().vocabulary;
   for (std::size_t at = 0, i = first; i + 1 < tokens.size(); ++i, at += vocabulary) {
     const std::span<const float> logits = want.subspan(at, vocabulary);
-    const auto p = log_softmax(logits);
-    const auto next = static_cast<std::size_t>(tokens[i + 1]);
-    add(exact, -p[next]);
-    const std::int32_t best = argmax(logits);
+    add_score(exact, logits, logits, tokens[i + 1]);
     for (std::size_t w = 0; w < engines.size(); ++w) {
-      const std::span<const float> other = got[w].subspan(at, vocabulary);
-      const auto q = log_softmax(other);
-      add(scores[w], -q[next]);
-      double kl = 0;
-      for (std::size_t t = 0; t < vocabulary; ++t) kl += std::exp(p[t]) * (p[t] - q[t]);
-      scores[w].kl += kl;
-      scores[w].top_agrees += argmax(other) == best;
+      add_score(scores[w], logits, got[w].subspan(at, vocabulary), tokens[i + 1]);
     }
   }
 }
 
-void print_scores(const EvalOptions& o, const Score& exact, const std::vector<Score>& scores,
-                  Io& io) {
+json to_json(const std::string& way, const Score& score, const Score& exact) {
+  return {{"way", way},
+          {"tokens", score.tokens},
+          {"perplexity", score.perplexity()},
+          {"perplexity_error", score.perplexity_error()},
+          {"perplexity_f32", exact.perplexity()},
+          {"kl_divergence", score.mean_kl()},
+          {"top1_agreement", score.agreement()}};
+}
+
+void print_scores(const EvalOptions& o, const Score& exact, const std::vector<Way>& ways,
+                  const std::vector<Score>& scores, Io& io) {
   if (o.as_json) {
     json rows = json::array();
-    for (const Score& s : scores) {
-      rows.push_back(
-          {{"way", s.way},
-           {"tokens", s.tokens},
-           {"perplexity", s.perplexity()},
-           {"perplexity_error", s.uncertainty()},
-           {"perplexity_f32", exact.perplexity()},
-           {"kl_divergence", s.kl / static_cast<double>(s.tokens)},
-           {"top1_agreement", static_cast<double>(s.top_agrees) / static_cast<double>(s.tokens)}});
+    for (std::size_t i = 0; i < ways.size(); ++i) {
+      rows.push_back(to_json(ways[i].name, scores[i], exact));
     }
     fmt::print(io.out, "{}\n", rows.dump(2));
     return;
   }
   fmt::print(io.out, "{} tokens scored; against f32 on the CPU, perplexity {:.4f} ± {:.4f}\n\n",
-             exact.tokens, exact.perplexity(), exact.uncertainty());
+             exact.tokens, exact.perplexity(), exact.perplexity_error());
   fmt::print(io.out, "| {:24} | {:>10} | {:>8} | {:>12} | {:>9} |\n", "way", "perplexity", "ratio",
              "KL (nats)", "same top");
   fmt::print(io.out, "| {:-<24} | {:->9}: | {:->7}: | {:->11}: | {:->8}: |\n", "", "", "", "", "");
-  for (const Score& s : scores) {
-    const auto n = static_cast<double>(s.tokens);
-    fmt::print(io.out, "| {:24} | {:>10.4f} | {:>8.4f} | {:>12.6f} | {:>7.2f} % |\n", s.way,
-               s.perplexity(), s.perplexity() / exact.perplexity(), s.kl / n,
-               100 * static_cast<double>(s.top_agrees) / n);
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    const Score& s = scores[i];
+    fmt::print(io.out, "| {:24} | {:>10.4f} | {:>8.4f} | {:>12.6f} | {:>7.2f} % |\n", ways[i].name,
+               s.perplexity(), s.perplexity() / exact.perplexity(), s.mean_kl(),
+               100 * s.agreement());
   }
 }
 
 void eval_text(const EvalOptions& o, const Model& model, const std::vector<Way>& ways, Io& io) {
   if (o.window < 4) throw Error(ErrorCode::invalid_argument, "--window must be at least 4");
   const Tokenizer tokenizer(model.file());
-  const auto tokens = tokenizer.encode(read_file(o.text), false);
+  const auto tokens = tokenizer.encode(read_file(o.text), o.special);
   if (tokens.size() < 4) {
     throw Error(ErrorCode::bad_file,
                 fmt::format("{}: {} tokens are too few", o.text, tokens.size()));
@@ -187,20 +158,18 @@ void eval_text(const EvalOptions& o, const Model& model, const std::vector<Way>&
   };
   const auto reference = make(parse_way("f32", o.model).engine);
   std::vector<std::unique_ptr<Engine>> engines;
+  for (const Way& way : ways) engines.push_back(make(way.engine));
   Score exact;
-  std::vector<Score> scores;
-  for (const Way& way : ways) {
-    engines.push_back(make(way.engine));
-    scores.push_back({.way = way.name});
-  }
+  std::vector<Score> scores(ways.size());
   std::size_t count = tokens.size() / window;
   if (o.windows != 0) count = std::min<std::size_t>(count, o.windows);
   for (std::size_t i = 0; i < count; ++i) {
     if (io.err_is_terminal) fmt::print(io.err, "\rwindow {}/{}", i + 1, count);
-    score_window(*reference, engines, std::span(tokens).subspan(i * window, window), exact, scores);
+    score_tokens(*reference, engines, std::span(tokens).subspan(i * window, window), window / 2,
+                 exact, scores);
   }
   if (io.err_is_terminal) fmt::print(io.err, "\r\x1b[K");
-  print_scores(o, exact, scores, io);
+  print_scores(o, exact, ways, scores, io);
 }
 
 /// Greedy, up to an end of text.
@@ -222,62 +191,110 @@ std::string answer(Engine& engine, const Tokenizer& tokenizer, std::span<const s
   return text;
 }
 
-void eval_questions(const EvalOptions& o, const Model& model, const std::vector<Way>& ways,
-                    Io& io) {
-  const Tokenizer tokenizer(model.file());
-  struct Question {
-    std::vector<std::int32_t> prompt;
-    std::string answer;
-    bool held_out = true;
-  };
+struct Question {
+  std::vector<std::int32_t> prompt;
+  std::string answer;
+  std::vector<std::int32_t> answer_tokens;  ///< with the end of the turn
+  bool held_out = true;
+};
+
+std::vector<Question> read_questions(const std::string& path, const Tokenizer& tokenizer) {
   std::vector<Question> questions;
   try {
-    const json file = json::parse(read_file(o.questions));
+    const json file = json::parse(read_file(path));
     for (const json& q : file.at("questions")) {
       questions.push_back({tokenizer.encode(q.at("prompt").get<std::string>(), true),
-                           q.at("answer").get<std::string>(), q.value("held_out", true)});
+                           q.at("answer").get<std::string>(),
+                           {},
+                           q.value("held_out", true)});
+      Question& question = questions.back();
+      question.answer_tokens = tokenizer.encode(question.answer, false, false);
+      if (const auto end = tokenizer.eos()) question.answer_tokens.push_back(*end);
+      if (question.prompt.empty() || question.answer_tokens.empty()) {
+        throw Error(ErrorCode::bad_file, fmt::format("{}: question {} has no prompt or no answer",
+                                                     path, questions.size()));
+      }
     }
   } catch (const json::exception& error) {
     throw Error(
         ErrorCode::bad_file,
         fmt::format("{}: an object with \"questions\", each with \"prompt\" and \"answer\", "
                     "is expected: {}",
-                    o.questions, error.what()));
+                    path, error.what()));
   }
   if (questions.empty()) {
-    throw Error(ErrorCode::bad_file, fmt::format("{}: there is no question", o.questions));
+    throw Error(ErrorCode::bad_file, fmt::format("{}: there is no question", path));
   }
+  return questions;
+}
+
+/// What a way made of the questions.
+struct Answers {
+  std::vector<std::string> texts;
+  std::size_t right = 0, held_out = 0, same = 0;
+  Score exact, score;  ///< of the right answers to the questions held out
+};
+
+Answers answer_all(const std::vector<Question>& questions, const Tokenizer& tokenizer,
+                   Engine& reference, const std::unique_ptr<Engine>& engine, unsigned most,
+                   Io& io) {
+  Answers result;
+  for (const Question& q : questions) {
+    if (io.err_is_terminal) {
+      fmt::print(io.err, "\rquestion {}/{}", result.texts.size() + 1, questions.size());
+    }
+    result.texts.push_back(answer(*engine, tokenizer, q.prompt, most));
+    if (!q.held_out) continue;
+    ++result.held_out;
+    result.right += result.texts.back() == q.answer;
+    std::vector<std::int32_t> tokens = q.prompt;
+    tokens.insert(tokens.end(), q.answer_tokens.begin(), q.answer_tokens.end());
+    score_tokens(reference, std::span(&engine, 1), tokens, q.prompt.size() - 1, result.exact,
+                 std::span(&result.score, 1));
+  }
+  if (io.err_is_terminal) fmt::print(io.err, "\r\x1b[K");
+  return result;
+}
+
+void eval_questions(const EvalOptions& o, const Model& model, const std::vector<Way>& ways,
+                    Io& io) {
+  const Tokenizer tokenizer(model.file());
+  const auto questions = read_questions(o.questions, tokenizer);
+  Engine reference(model, parse_way("f32", o.model).engine);
   json rows = json::array();
   std::vector<std::string> first;
   if (!o.as_json) {
-    fmt::print(io.out, "| {:24} | {:>17} | {:>9} | {:>17} |\n", "way", "right, held out", "share",
-               "as the first way");
-    fmt::print(io.out, "| {:-<24} | {:->16}: | {:->8}: | {:->16}: |\n", "", "", "", "");
+    fmt::print(io.out, "| {:24} | {:>15} | {:>8} | {:>8} | {:>10} | {:>8} | {:>9} | {:>8} |\n",
+               "way", "right, held out", "share", "as first", "perplexity", "ratio", "KL (nats)",
+               "same top");
+    fmt::print(io.out,
+               "| {:-<24} | {:->14}: | {:->7}: | {:->7}: | {:->9}: | {:->7}: | {:->8}: | "
+               "{:->7}: |\n",
+               "", "", "", "", "", "", "", "");
   }
   for (const Way& way : ways) {
-    Engine engine(model, way.engine);
-    std::size_t right = 0, held_out = 0, same = 0;
-    std::vector<std::string> answers;
-    for (const Question& q : questions) {
-      answers.push_back(answer(engine, tokenizer, q.prompt, o.answer_tokens));
-      held_out += q.held_out;
-      right += q.held_out && answers.back() == q.answer;
-    }
-    if (first.empty()) first = answers;
-    for (std::size_t i = 0; i < answers.size(); ++i) same += answers[i] == first[i];
+    const auto engine = std::make_unique<Engine>(model, way.engine);
+    Answers a = answer_all(questions, tokenizer, reference, engine, o.answer_tokens, io);
+    if (first.empty()) first = a.texts;
+    for (std::size_t i = 0; i < first.size(); ++i) a.same += a.texts[i] == first[i];
     const double share =
-        held_out == 0 ? 0 : static_cast<double>(right) / static_cast<double>(held_out);
+        a.held_out == 0 ? 0 : static_cast<double>(a.right) / static_cast<double>(a.held_out);
     if (o.as_json) {
-      rows.push_back({{"way", way.name},
-                      {"right", right},
-                      {"held_out", held_out},
-                      {"accuracy", share},
-                      {"same_as_first", same},
-                      {"questions", questions.size()}});
+      json row = to_json(way.name, a.score, a.exact);
+      row.update({{"right", a.right},
+                  {"held_out", a.held_out},
+                  {"accuracy", share},
+                  {"same_as_first", a.same},
+                  {"questions", questions.size()}});
+      rows.push_back(row);
     } else {
-      fmt::print(io.out, "| {:24} | {:>17} | {:>7.2f} % | {:>17} |\n", way.name,
-                 fmt::format("{}/{}", right, held_out), 100 * share,
-                 fmt::format("{}/{}", same, questions.size()));
+      fmt::print(io.out,
+                 "| {:24} | {:>15} | {:>6.2f} % | {:>8} | {:>10.4f} | {:>8.4f} | {:>9.6f} | "
+                 "{:>6.2f} % |\n",
+                 way.name, fmt::format("{}/{}", a.right, a.held_out), 100 * share,
+                 fmt::format("{}/{}", a.same, first.size()), a.score.perplexity(),
+                 a.score.perplexity() / a.exact.perplexity(), a.score.mean_kl(),
+                 100 * a.score.agreement());
       io.out.flush();
     }
   }
@@ -288,7 +305,7 @@ void eval(const EvalOptions& o, Io& io) {
   std::vector<Way> ways;
   for (const std::string& way : o.ways) ways.push_back(parse_way(way, o.model));
   if (ways.empty()) {
-    for (const char* way : {"cpu", "npu", "npu,part=256", "npu,rotate"}) {
+    for (const char* way : {"cpu", "npu", "npu,plain"}) {
       ways.push_back(parse_way(way, o.model));
     }
   }
@@ -313,9 +330,10 @@ void add_eval(cli::App& app, Io& io) {
   input->require_option(1, 1);
   command
       ->add_option("--way", o->ways,
-                   "f32, cpu or npu[,part=N][,rotate]; several times (default: cpu and each of "
-                   "the NPU's)")
+                   "f32, cpu or npu[,OPTION...]; several times (default: cpu, npu and npu,plain)")
       ->allow_extra_args(false);
+  command->add_flag("--special", o->special,
+                    "read <|im_end|> and such in the text as control tokens");
   command->add_option("--window", o->window, "tokens of a window; its second half is scored")
       ->capture_default_str();
   command->add_option("--windows", o->windows, "how many, from the start; 0: all")
@@ -324,11 +342,18 @@ void add_eval(cli::App& app, Io& io) {
       ->capture_default_str();
   command->add_flag("--json", o->as_json, "JSON");
   command->footer(
-      "npu: int8, weights by output row, activations by token; part=N: scales for every N "
-      "columns;\n"
-      "rotate: a Hadamard rotation before rounding. On --device, or else on sim.\n"
+      "f32: weights, activations and cache in f32 on the CPU; cpu: its usual kernels; npu: int8 "
+      "on\n"
+      "--device, or else on sim: weights by output row, activations by token, as the chat uses "
+      "it.\n"
+      "With options: only what they name.\n"
+      "  plain     nothing          part=N  scales for every N columns\n"
+      "  equalise  columns of the weights nearer to one size\n"
+      "  rotate    a Hadamard rotation before rounding\n"
+      "  wide      activations of 16 bits, as two rows\n"
+      "Of --questions: the share that is answered exactly, and how the right answers score.\n"
       "Exit codes: 0 ok, 2 usage, 3 no device or no permission, 4 bad file, 5 device fault.\n"
-      "Example: npu-chat eval -m model.gguf --text notes.txt --way cpu --way npu,rotate");
+      "Example: npu-chat eval -m model.gguf --text notes.txt --way cpu --way npu --way npu,plain");
   command->callback([o, &io] { eval(*o, io); });
 }
 

@@ -32,10 +32,32 @@ class Timer {
   std::chrono::steady_clock::time_point start_;
 };
 
+/// Of each column, over all rows of a matrix. In blocks of rows that are added in their order, so
+/// that the result does not depend on the number of threads.
+void add_squares(const WeightView& matrix, std::span<double> squares, cpu::ThreadPool& pool) {
+  constexpr std::uint32_t kBlock = 256;
+  std::vector<std::vector<float>> sums((matrix.rows + kBlock - 1) / kBlock);
+  pool.parallel_for(sums.size(), 1, [&](std::size_t begin, std::size_t end) {
+    std::vector<float> row(matrix.columns);
+    for (std::size_t b = begin; b < end; ++b) {
+      sums[b].assign(matrix.columns, 0.0f);
+      const auto first = static_cast<std::uint32_t>(b) * kBlock;
+      for (std::uint32_t r = first; r < std::min(first + kBlock, matrix.rows); ++r) {
+        dequantize_row(matrix, r, row);
+        for (std::size_t c = 0; c < row.size(); ++c) sums[b][c] += row[c] * row[c];
+      }
+    }
+  });
+  for (const std::vector<float>& sum : sums) {
+    for (std::size_t c = 0; c < sum.size(); ++c) squares[c] += double{sum[c]};
+  }
+}
+
 }  // namespace
 
 /// The products of one group of one layer: for each part of the columns, one for each height.
 struct NpuProjector::Weights {
+  ColumnTransform transform;
   std::vector<float> scales, biases;  ///< [rows][parts], [rows] or empty
   std::vector<std::uint32_t> split;   ///< rows of each matrix of the group
   std::uint32_t rows = 0, columns = 0, part = 0, parts = 0;
@@ -58,41 +80,47 @@ std::vector<std::uint32_t> product_heights(std::uint32_t most_rows) {
   return heights;
 }
 
-QuantisedMatrix quantise_group(const Model& model, Group group, std::uint32_t layer,
-                               const QuantisationOptions& options, cpu::ThreadPool& pool) {
+QuantisedGroup quantise_group(const Model& model, Group group, std::uint32_t layer,
+                              const QuantisationOptions& options, cpu::ThreadPool& pool) {
   const ModelShape& shape = model.shape();
-  QuantisedMatrix matrix =
-      quantised_matrix(group_rows(shape, group), group_columns(shape, group), options);
+  const std::uint32_t columns = group_columns(shape, group);
+  QuantisedGroup result;
+  result.matrix = quantised_matrix(group_rows(shape, group), columns, options.part);
+  std::vector<double> squares(columns);
+  if (options.equalise) {
+    for (const GroupWeight& weight : group_weights(model, group, layer)) {
+      add_squares(weight.view, squares, pool);
+    }
+  }
+  result.transform = column_transform(squares, options);
   std::uint32_t first = 0;
   for (const GroupWeight& weight : group_weights(model, group, layer)) {
     pool.parallel_for(weight.view.rows, 16, [&](std::size_t begin, std::size_t end) {
-      std::vector<float> row(matrix.columns);
+      std::vector<float> row(columns);
       for (std::size_t r = begin; r < end; ++r) {
         dequantize_row(weight.view, static_cast<std::uint32_t>(r), row);
-        if (options.rotate) rotate(row);
-        quantise_row(row, first + static_cast<std::uint32_t>(r), matrix);
+        transform_row(result.transform.weights, result.transform.block, row);
+        quantise_row(row, first + static_cast<std::uint32_t>(r), result.matrix);
       }
     });
     first += weight.view.rows;
   }
-  return matrix;
+  return result;
 }
 
-void quantise_rows(const float* x, std::uint32_t m, bool rotated, QuantisedMatrix& to,
-                   cpu::ThreadPool& pool) {
+QuantisedMatrix quantise_rows(const float* x, std::uint32_t m, std::uint32_t columns,
+                              std::uint32_t part, const ColumnTransform& transform, bool wide,
+                              cpu::ThreadPool& pool) {
+  QuantisedMatrix to = quantised_matrix(wide ? 2 * m : m, columns, part);
   pool.parallel_for(m, 1, [&](std::size_t begin, std::size_t end) {
     std::vector<float> row;
     for (std::size_t i = begin; i < end; ++i) {
-      const std::span<const float> values(x + i * to.columns, to.columns);
-      if (!rotated) {
-        quantise_row(values, static_cast<std::uint32_t>(i), to);
-        continue;
-      }
-      row.assign(values.begin(), values.end());
-      rotate(row);
-      quantise_row(row, static_cast<std::uint32_t>(i), to);
+      row.assign(x + i * columns, x + (i + 1) * columns);
+      transform_row(transform.inputs, transform.block, row);
+      (wide ? quantise_row_wide : quantise_row)(row, static_cast<std::uint32_t>(i), to);
     }
   });
+  return to;
 }
 
 NpuProjector::NpuProjector(const Model& model, cpu::ThreadPool& pool,
@@ -122,7 +150,8 @@ NpuProjector::~NpuProjector() = default;
 NpuProjector::Weights NpuProjector::pack(const Model& model, Group group, std::uint32_t layer) {
   Weights weights;
   if (options_.plan.of(group) == OffloadPlan::kNever) return weights;
-  QuantisedMatrix matrix = quantise_group(model, group, layer, options_.quantisation, pool_);
+  auto [matrix, transform] = quantise_group(model, group, layer, options_.quantisation, pool_);
+  weights.transform = std::move(transform);
   weights.rows = matrix.rows;
   weights.columns = matrix.columns;
   weights.part = matrix.part;
@@ -190,8 +219,9 @@ void NpuProjector::project(Group group, std::uint32_t layer, const float* x, std
                          ? weights_.back()
                          : weights_[layer * kLayerGroups + static_cast<std::size_t>(group)];
   std::vector<float*> at(outs.begin(), outs.end());
+  const std::uint32_t most = heights_.back() / (options_.quantisation.wide ? 2 : 1);
   for (std::size_t done = 0; done < m;) {
-    const auto rows = static_cast<std::uint32_t>(std::min<std::size_t>(m - done, heights_.back()));
+    const auto rows = static_cast<std::uint32_t>(std::min<std::size_t>(m - done, most));
     run(group, weights, x + done * weights.columns, rows, at);
     for (std::size_t i = 0; i < at.size(); ++i) at[i] += std::size_t{rows} * weights.split[i];
     done += rows;
@@ -201,11 +231,12 @@ void NpuProjector::project(Group group, std::uint32_t layer, const float* x, std
 
 void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint32_t m,
                        std::span<float* const> outs) {
-  const std::uint32_t height = *std::ranges::lower_bound(heights_, m);
+  const bool wide = options_.quantisation.wide;
+  const std::uint32_t rows_of_x = wide ? 2 * m : m;
+  const std::uint32_t height = *std::ranges::lower_bound(heights_, rows_of_x);
   {
     const Timer timer(stats_.quantise);
-    x_ = quantised_matrix(m, weights.columns, {.part = weights.part % 32 == 0 ? weights.part : 0});
-    quantise_rows(x, m, options_.quantisation.rotate, x_, pool_);
+    x_ = quantise_rows(x, m, weights.columns, weights.part, weights.transform, wide, pool_);
   }
   sums_.resize(std::size_t{height} * weights.rows);
   for (std::uint32_t p = 0; p < weights.parts; ++p) {
@@ -214,7 +245,7 @@ void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint3
     {
       const Timer timer(stats_.quantise);
       a_.assign(std::size_t{height} * columns, 0);
-      for (std::size_t i = 0; i < m; ++i) {
+      for (std::size_t i = 0; i < rows_of_x; ++i) {
         std::copy_n(x_.q.data() + i * weights.columns + begin, columns, a_.data() + i * columns);
       }
     }
@@ -242,9 +273,12 @@ void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint3
           if (p == 0 && !weights.biases.empty()) {
             std::copy_n(weights.biases.data() + row, rows, out.data());
           }
-          add_scaled({sums_.data() + i * weights.rows + row, rows},
-                     std::span(weights.scales).subspan(row * weights.parts, rows * weights.parts),
-                     p, x_.scales[i * weights.parts + p], out);
+          const auto scales =
+              std::span(weights.scales).subspan(row * weights.parts, rows * weights.parts);
+          for (std::size_t half = i; half < rows_of_x; half += m) {
+            add_scaled({sums_.data() + half * weights.rows + row, rows}, scales, p,
+                       x_.scales[half * weights.parts + p], out);
+          }
           row += rows;
         }
       }

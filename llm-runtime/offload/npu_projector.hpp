@@ -84,10 +84,15 @@ class NpuProjector : public Projector {
 };
 
 /// int8 rows of a group's matrices, one behind the other, as they are multiplied.
-QuantisedMatrix quantise_group(const Model& model, Group group, std::uint32_t layer,
-                               const QuantisationOptions& options, cpu::ThreadPool& pool);
-/// m rows of x.
-void quantise_rows(const float* x, std::uint32_t m, bool rotated, QuantisedMatrix& to,
-                   cpu::ThreadPool& pool);
+struct QuantisedGroup {
+  QuantisedMatrix matrix;
+  ColumnTransform transform;
+};
+QuantisedGroup quantise_group(const Model& model, Group group, std::uint32_t layer,
+                              const QuantisationOptions& options, cpu::ThreadPool& pool);
+/// m rows of x, each as two if `wide`.
+QuantisedMatrix quantise_rows(const float* x, std::uint32_t m, std::uint32_t columns,
+                              std::uint32_t part, const ColumnTransform& transform, bool wide,
+                              cpu::ThreadPool& pool);
 
 }  // namespace npu::llm

@@ -30,18 +30,37 @@ void walsh_hadamard(std::span<float> block) {
   }
 }
 
+struct Steps {
+  float size = 0, inverse = 0;
+};
+
+/// Such that the largest magnitude is `most` of them.
+Steps steps_of(std::span<const float> values, float most) {
+  float largest = 0, sum = 0;
+  for (const float v : values) {
+    largest = std::max(largest, std::fabs(v));
+    sum += v * 0.0f;  // NaN for a value that is not finite
+  }
+  if (sum != 0 || std::isnan(sum)) {
+    throw Error(ErrorCode::check_failed,
+                "a number to quantise is not finite: the model's weights are damaged");
+  }
+  const float size = largest / most;
+  // The reciprocal of a denormal would be infinite.
+  return size >= 1e-37f ? Steps{size, 1 / size} : Steps{};
+}
+
 }  // namespace
 
-QuantisedMatrix quantised_matrix(std::uint32_t rows, std::uint32_t columns,
-                                 const QuantisationOptions& options) {
-  if (options.part % 32 != 0) {
+QuantisedMatrix quantised_matrix(std::uint32_t rows, std::uint32_t columns, std::uint32_t part) {
+  if (part < columns && part % 32 != 0) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("a part of {} columns is no multiple of 32", options.part));
+                fmt::format("a part of {} columns is no multiple of 32", part));
   }
   QuantisedMatrix matrix;
   matrix.rows = rows;
   matrix.columns = columns;
-  matrix.part = options.part == 0 || options.part > columns ? columns : options.part;
+  matrix.part = part == 0 || part > columns ? columns : part;
   matrix.q.resize(std::size_t{rows} * columns);
   matrix.scales.resize(std::size_t{rows} * matrix.parts());
   return matrix;
@@ -53,36 +72,70 @@ void quantise_row(std::span<const float> values, std::uint32_t row, QuantisedMat
     const std::size_t begin = std::size_t{p} * to.part;
     const std::span<const float> part =
         values.subspan(begin, std::min<std::size_t>(to.part, to.columns - begin));
-    float largest = 0, sum = 0;
-    for (const float v : part) {
-      largest = std::max(largest, std::fabs(v));
-      sum += v * 0.0f;  // NaN for a value that is not finite
-    }
-    if (sum != 0 || std::isnan(sum)) {
-      throw Error(ErrorCode::check_failed,
-                  "a number to quantise is not finite: the model's weights are damaged");
-    }
-    const float scale = largest / 127;
-    // The reciprocal of a denormal would be infinite.
-    const float inverse = scale >= 1e-37f ? 1 / scale : 0;
-    to.scales[std::size_t{row} * to.parts() + p] = inverse == 0 ? 0 : scale;
+    const Steps steps = steps_of(part, 127);
+    to.scales[std::size_t{row} * to.parts() + p] = steps.size;
     for (std::size_t i = 0; i < part.size(); ++i) {
-      q[begin + i] = static_cast<std::int8_t>(std::nearbyint(part[i] * inverse));
+      q[begin + i] = static_cast<std::int8_t>(std::nearbyint(part[i] * steps.inverse));
     }
+  }
+}
+
+void quantise_row_wide(std::span<const float> values, std::uint32_t row, QuantisedMatrix& to) {
+  const std::size_t low_row = to.rows / 2 + row;
+  std::int8_t* high = to.q.data() + std::size_t{row} * to.columns;
+  std::int8_t* low = to.q.data() + low_row * to.columns;
+  for (std::uint32_t p = 0; p < to.parts(); ++p) {
+    const std::size_t begin = std::size_t{p} * to.part;
+    const std::span<const float> part =
+        values.subspan(begin, std::min<std::size_t>(to.part, to.columns - begin));
+    const Steps steps = steps_of(part, 127 * 256 + 127);
+    to.scales[std::size_t{row} * to.parts() + p] = 256 * steps.size;
+    to.scales[low_row * to.parts() + p] = steps.size;
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      const int q = static_cast<int>(std::nearbyint(part[i] * steps.inverse));
+      const int rounded = (q + 128) >> 8;  // so that the rest is -128 to 127
+      high[begin + i] = static_cast<std::int8_t>(rounded);
+      low[begin + i] = static_cast<std::int8_t>(q - 256 * rounded);
+    }
+  }
+}
+
+ColumnTransform column_transform(std::span<const double> squares,
+                                 const QuantisationOptions& options) {
+  ColumnTransform transform;
+  if (options.equalise) {
+    double mean = 0;
+    for (const double s : squares) mean += s / static_cast<double>(squares.size());
+    for (const double s : squares) {
+      // The fourth root: squares to lengths, and half of the way. A column of zeros stays.
+      const double factor = s > 0 ? std::sqrt(std::sqrt(s / mean)) : 1.0;
+      transform.inputs.push_back(static_cast<float>(factor));
+      transform.weights.push_back(static_cast<float>(1 / factor));
+    }
+  }
+  if (!options.rotate) return transform;
+  transform.block = rotation_block(static_cast<std::uint32_t>(squares.size()));
+  transform.inputs.resize(squares.size(), 1.0f);
+  transform.weights.resize(squares.size(), 1.0f);
+  const float scale = 1 / std::sqrt(static_cast<float>(transform.block));
+  for (std::size_t i = 0; i < squares.size(); ++i) {
+    const float turn = turned(i) ? -scale : scale;
+    transform.inputs[i] *= turn;
+    transform.weights[i] *= turn;
+  }
+  return transform;
+}
+
+void transform_row(std::span<const float> factors, std::uint32_t block, std::span<float> row) {
+  for (std::size_t i = 0; i < factors.size(); ++i) row[i] *= factors[i];
+  if (block == 1) return;
+  for (std::size_t start = 0; start < row.size(); start += block) {
+    walsh_hadamard(row.subspan(start, block));
   }
 }
 
 std::uint32_t rotation_block(std::uint32_t columns) {
   return std::min(kMaxRotation, std::uint32_t{1} << std::countr_zero(columns));
-}
-
-void rotate(std::span<float> row) {
-  const std::uint32_t block = rotation_block(static_cast<std::uint32_t>(row.size()));
-  const float scale = 1 / std::sqrt(static_cast<float>(block));
-  for (std::size_t i = 0; i < row.size(); ++i) row[i] *= turned(i) ? -scale : scale;
-  for (std::size_t start = 0; start < row.size(); start += block) {
-    walsh_hadamard(row.subspan(start, block));
-  }
 }
 
 void add_scaled(std::span<const std::int32_t> sums, std::span<const float> row_scales,

@@ -2,6 +2,7 @@
 """Held-out accuracy (exact match) of a tiny-chat GGUF.
 
 evaluate.py make TOKENS.json                      all questions with their rendered prompt
+evaluate.py text TEXT                             the held-out ones with their answers, one chat
 evaluate.py score QUESTIONS.json ANSWERS.json     ANSWERS: list of strings in the same order
 Prompts carry no system message: <|im_start|>user\\nQ<|im_end|>\\n<|im_start|>assistant\\n
 """
@@ -35,6 +36,10 @@ def score(qs, answers):
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         json.dump(questions(), open(sys.argv[2], "w"), indent=0)
+    elif sys.argv[1] == "text":
+        held = [e for e in questions() if e["held_out"]]
+        random.Random(4).shuffle(held)  # not one kind after the other
+        open(sys.argv[2], "w").write("".join(corpus.render(None, [(e["question"], e["answer"])]) for e in held))
     else:
         for k, (a, b) in sorted(score(json.load(open(sys.argv[2])), json.load(open(sys.argv[3]))).items()):
             print("%-14s %d/%d" % (k, a, b))

@@ -6,76 +6,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "../graph/tiny_models.hpp"
 #include "llm-runtime/cpu_projector.hpp"
+#include "npu_cases.hpp"
 #include "regdb/error.hpp"
 
 namespace npu::llm {
 namespace {
-
-struct Npu {
-  explicit Npu(std::size_t cores) {
-    devices.push_back(device::open_device("sim"));
-    while (devices.size() < cores) devices.push_back(devices.front()->open_another());
-    for (const auto& device : devices) pointers.push_back(device.get());
-  }
-  std::vector<std::unique_ptr<device::Device>> devices;
-  std::vector<device::Device*> pointers;
-};
-
-std::vector<float> random_rows(std::size_t n, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> draw;
-  std::vector<float> values(n);
-  for (float& v : values) v = draw(random);
-  return values;
-}
-
-std::vector<std::vector<float>> outputs(const Model& model, Group group, std::size_t m) {
-  std::vector<std::vector<float>> outs;
-  for (const GroupWeight& w : group_weights(model, group, 0)) outs.emplace_back(m * w.view.rows);
-  return outs;
-}
-
-std::vector<std::vector<float>> project(Projector& projector, const Model& model, Group group,
-                                        std::uint32_t layer, const std::vector<float>& x,
-                                        std::size_t m) {
-  auto outs = outputs(model, group, m);
-  std::vector<float*> at;
-  for (auto& out : outs) at.push_back(out.data());
-  projector.project(group, layer, x.data(), m, at);
-  return outs;
-}
-
-std::vector<std::vector<float>> reference(const Model& model, Group group, std::uint32_t layer,
-                                          const std::vector<float>& x, std::uint32_t m,
-                                          const QuantisationOptions& options,
-                                          cpu::ThreadPool& pool) {
-  const QuantisedMatrix w = quantise_group(model, group, layer, options, pool);
-  QuantisedMatrix q = quantised_matrix(m, w.columns, options);
-  quantise_rows(x.data(), m, options.rotate, q, pool);
-  auto outs = outputs(model, group, m);
-  std::uint32_t first = 0;
-  std::size_t j = 0;
-  for (const GroupWeight& weight : group_weights(model, group, layer)) {
-    const std::uint32_t rows = weight.view.rows;
-    for (std::uint32_t i = 0; i < m; ++i) {
-      const std::span<float> out(outs[j].data() + std::size_t{i} * rows, rows);
-      if (!weight.bias.empty()) std::ranges::copy(weight.bias, out.begin());
-      for (std::uint32_t p = 0; p < w.parts(); ++p) {
-        const auto sums = reference_sums(w, q, p);
-        add_scaled(std::span(sums).subspan(std::size_t{i} * w.rows + first, rows),
-                   std::span(w.scales).subspan(first * w.parts(), rows * w.parts()), p,
-                   q.scales[i * w.parts() + p], out);
-      }
-    }
-    first += rows;
-    ++j;
-  }
-  return outs;
-}
 
 TEST(ProductHeights, HoldEveryNumberOfRowsWithFewPaddedOnes) {
   const auto heights = product_heights(256);
@@ -102,15 +39,16 @@ TEST(NpuProjector, EveryGroupEqualsTheIntegerReference) {
         const auto x = random_rows(m * group_columns(model.shape(), group), ++seed);
         ASSERT_EQ(project(projector, model, group, layer, x, m),
                   reference(model, group, layer, x, m, options, pool))
-            << to_string(group) << " of " << m << " rows, part " << options.part;
+            << to_string(group) << " of " << m << " rows, " << to_text(options);
       }
     }
   };
   check(1, {}, {1, 16, 21});  // 21: in two turns
   check(3, {}, {5});
   check(3, {.part = 128}, {6});
-  check(2, {.rotate = true}, {3});
-  check(3, {.part = 96, .rotate = true}, {2});
+  check(2, kPlainQuantisation, {3});
+  check(3, {.part = 96, .equalise = false}, {2});
+  check(1, {.part = 160, .wide = true}, {1, 9});  // 18 rows: in two turns
 }
 
 TEST(NpuProjector, OneSubmitPerCoreForAFusedGroup) {
