@@ -38,7 +38,7 @@ while (($#)); do
 done
 
 command -v dpkg-query >/dev/null || fail "this is not a Debian-like system: install a C++20" \
-    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, Highway, libdrm, libfdt, OpenSSL, zlib," \
+    "compiler, CMake 3.25, Ninja, fmt, CLI11, nlohmann_json, cpp-httplib, Highway, libdrm, libfdt, OpenSSL, zlib," \
     "zstd and xxHash yourself, then run: cmake --preset release && cmake --build --preset release"
 host=$(dpkg --print-architecture)
 
@@ -56,6 +56,7 @@ needs "the rocket driver's ioctls" libdrm-dev
 needs "device trees and their overlays" libfdt-dev device-tree-compiler
 needs "SIMD kernels" libhwy-dev
 needs "line editing of npu-chat" libedit-dev
+needs "the HTTP server of npu-serve" libcpp-httplib-dev
 needs "captured cases: compression and checksums" zlib1g-dev libssl-dev \
     libzstd-dev libxxhash-dev
 needs "the register generator of the build" python3 python3-jsonschema
@@ -66,7 +67,7 @@ if [[ $kind != minimal ]]; then
     if [[ $host == amd64 ]]; then
         needs "cross build for arm64 boards" g++-aarch64-linux-gnu \
             libfmt-dev:arm64 libdrm-dev:arm64 libfdt1:arm64 libhwy-dev:arm64 zlib1g-dev:arm64 \
-            libssl-dev:arm64 libedit-dev:arm64 libzstd-dev:arm64
+            libssl-dev:arm64 libedit-dev:arm64 libzstd-dev:arm64 libcpp-httplib-dev:arm64
     else
         needs "the virtual board's module" gcc binutils
     fi
