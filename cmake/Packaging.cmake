@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Install rules, the CMake package config and the .deb packages:
-#   rosenblatt          npu-probe, npu-chat with its tiny model, and the documentation
+#   rosenblatt          npu-probe, npu-chat and npu-serve with their tiny model, documentation
 #   libnpusim0          libnpusim.so.0, the simulator behind a C interface
 #   librosenblatt-dev   static libraries, libnpusim.so, headers, find_package(rosenblatt), npusim.pc
 include(CMakePackageConfigHelpers)
@@ -64,7 +64,7 @@ set(CPACK_COMPONENT_TOOLS_DESCRIPTION "RK3588 NPU toolkit for mainline Linux: to
 npu-probe audits a board, climbs the bring-up ladder, decodes, replays and
 runs register command streams on the NPU or on a simulated one.
 npu-chat talks with Qwen2.5 models from GGUF files, on CPU or NPU; a tiny
-model is included.")
+model is included. npu-serve serves them to clients of OpenAI's API.")
 set(CPACK_COMPONENT_NPUSIM_DESCRIPTION "RK3588 NPU toolkit for mainline Linux: simulator
 The simulated NPU with its IOMMU behind a C interface, for emulators and for
 programs in any language.")

@@ -30,7 +30,9 @@ endfunction()
 holds(rosenblatt
       CONTROL "Package: rosenblatt\n" "Architecture: ${architecture}\n" "Version: ${version}\n"
               "Depends: [^\n]*libc6[^\n]*libdrm2" "Depends: [^\n]*libedit2[^\n]*libfdt1"
-      FILES "\\./usr/bin/npu-probe\n" "\\./usr/bin/npu-chat\n" "\\./usr/share/doc/rosenblatt/copyright\n"
+              "Depends: [^\n]*libcpp-httplib"
+      FILES "\\./usr/bin/npu-probe\n" "\\./usr/bin/npu-chat\n"
+            "\\./usr/bin/npu-serve\n" "\\./usr/share/doc/rosenblatt/copyright\n"
             "\\./usr/share/doc/rosenblatt/README.md\n"
             "\\./usr/share/rosenblatt/overlays/rk3588-rock-5-itx\\.dtbo\n"
             "\\./usr/share/rosenblatt/models/tiny-chat/tiny-chat-Q4_K_M\\.gguf\n")
@@ -51,7 +53,7 @@ holds(librosenblatt-dev
 # The binaries inside must be for the architecture that the package names.
 execute_process(COMMAND ${dpkg_deb} -x ${scratch}/rosenblatt_${version}_${architecture}.deb
                         ${scratch}/unpacked COMMAND_ERROR_IS_FATAL ANY)
-foreach(program npu-probe npu-chat)
+foreach(program npu-probe npu-chat npu-serve)
   file(READ ${scratch}/unpacked/usr/bin/${program} machine OFFSET 18 LIMIT 2 HEX)  # ELF e_machine
   if(NOT "${architecture}:${machine}" MATCHES "^(amd64:3e00|arm64:b700)$")
     message(FATAL_ERROR "${program} in the ${architecture} package has ELF machine ${machine}")
