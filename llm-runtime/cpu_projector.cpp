@@ -10,19 +10,32 @@ constexpr std::size_t kLayerGroups = kGroups.size() - 1;
 
 }  // namespace
 
-CpuProjector::CpuProjector(const Model& model, cpu::ThreadPool& pool, bool exact)
+CpuProjector::CpuProjector(const Model& model, cpu::ThreadPool& pool, bool exact,
+                           const PackedCacheOptions& cache)
     : pool_(pool), output_(model.layers().size() * kLayerGroups), exact_(exact) {
-  const auto pack = [&](Group group, std::uint32_t layer) {
+  std::vector<WeightView> views;
+  const auto add = [&](Group group, std::uint32_t layer) {
     std::vector<Weight>& to = groups_.emplace_back();
     for (const GroupWeight& weight : group_weights(model, group, layer)) {
-      to.push_back(
-          {cpu::Matrix(weight.view, pool), weight.bias.empty() ? nullptr : weight.bias.data()});
+      to.push_back({{}, weight.bias.empty() ? nullptr : weight.bias.data()});
+      views.push_back(weight.view);
     }
   };
   for (std::uint32_t layer = 0; layer < model.layers().size(); ++layer) {
-    for (std::size_t i = 0; i < kLayerGroups; ++i) pack(kGroups[i], layer);
+    for (std::size_t i = 0; i < kLayerGroups; ++i) add(kGroups[i], layer);
   }
-  pack(Group::output, 0);
+  add(Group::output, 0);
+
+  packed_ = find_packed(model, views, pool, cache);
+  std::vector<const cpu::Matrix*> matrices;
+  for (auto& group : groups_) {
+    for (Weight& weight : group) {
+      const std::size_t i = matrices.size();
+      weight.matrix = packed_ ? packed_->matrix(i, views[i]) : cpu::Matrix(views[i], pool);
+      matrices.push_back(&weight.matrix);
+    }
+  }
+  if (!packed_) keep_packed(model, matrices, pool, cache);
 }
 
 const std::vector<CpuProjector::Weight>& CpuProjector::weights(Group group,

@@ -88,7 +88,9 @@ struct Engine::Impl {
         tokens(options.sequences) {}
 
   std::unique_ptr<Projector> make_projector() {
-    if (options.device == "cpu") return std::make_unique<CpuProjector>(model, pool, options.exact);
+    if (options.device == "cpu") {
+      return std::make_unique<CpuProjector>(model, pool, options.exact, options.weight_cache);
+    }
     if (options.exact) {
       throw Error(ErrorCode::invalid_argument,
                   "f32 precision is for the CPU only: use --device cpu");

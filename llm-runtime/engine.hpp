@@ -12,6 +12,7 @@
 #include "llm-runtime/graph.hpp"
 #include "llm-runtime/model.hpp"
 #include "llm-runtime/offload/npu_projector.hpp"
+#include "llm-runtime/packed_cache.hpp"
 
 namespace npu::llm {
 
@@ -24,7 +25,8 @@ struct EngineOptions {
   std::uint32_t sequences = 1;
   std::uint32_t batch = 512;  ///< rows evaluated at a time
   cpu::KvType kv_type = cpu::KvType::f16;
-  bool exact = false;  ///< weights as F32, F32 arithmetic, F32 cache: for comparisons
+  bool exact = false;               ///< weights as F32, F32 arithmetic, F32 cache: for comparisons
+  PackedCacheOptions weight_cache;  ///< of the CPU's weights; off unless asked for
   OffloadOptions offload;
 };
 

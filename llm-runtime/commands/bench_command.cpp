@@ -183,6 +183,7 @@ void add_bench(cli::App& app, Io& io) {
   command->add_option("--kv-type", o->model.kv_type, "type of the KV cache")
       ->check(cli::IsMember({"f16", "q8_0", "f32"}))
       ->capture_default_str();
+  add_weight_cache_option(*command, o->model);
   command->add_flag("--json", o->as_json, "JSON, with the names of llama-bench");
   command->footer(
       "`host` figures are those of this computer's CPU.\n"

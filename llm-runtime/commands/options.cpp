@@ -26,6 +26,12 @@ void add_model_option(cli::App& app, ModelOptions& options) {
                  "GGUF file (default: the tiny chat model that comes with the project)");
 }
 
+void add_weight_cache_option(cli::App& app, ModelOptions& options) {
+  app.add_flag("--no-weight-cache", options.no_weight_cache,
+               "neither use nor write MODEL.npu-cache, the weights as the CPU reads them (written "
+               "for models above 64 MiB)");
+}
+
 void add_engine_options(cli::App& app, ModelOptions& options) {
   add_model_option(app, options);
   app.add_option("--device", options.device,
@@ -44,6 +50,7 @@ void add_engine_options(cli::App& app, ModelOptions& options) {
                  "activations in f32, slow, for comparisons")
       ->check(cli::IsMember({"auto", "f32"}))
       ->capture_default_str();
+  add_weight_cache_option(app, options);
 }
 
 std::string model_path(const ModelOptions& options) {
@@ -76,6 +83,10 @@ EngineOptions engine_options(const ModelOptions& options) {
                    : options.kv_type == "q8_0" ? cpu::KvType::q8_0
                                                : cpu::KvType::f16;
   engine.exact = options.precision == "f32";
+  engine.weight_cache.enabled = !options.no_weight_cache;
+  engine.weight_cache.notice = [](std::string_view text) {
+    fmt::print(stderr, "npu-chat: {}\n", text);
+  };
   return engine;
 }
 

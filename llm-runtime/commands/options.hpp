@@ -28,10 +28,12 @@ struct ModelOptions {
   std::string model;  ///< "": the tiny one that the project carries
   std::string device, kv_type = "f16", precision = "auto";
   unsigned threads = 0, context = 0, batch = 512;
+  bool no_weight_cache = false;
   friend bool operator==(const ModelOptions&, const ModelOptions&) = default;
 };
 
 void add_model_option(cli::App& app, ModelOptions& options);
+void add_weight_cache_option(cli::App& app, ModelOptions& options);
 /// -m and all that an Engine wants.
 void add_engine_options(cli::App& app, ModelOptions& options);
 
