@@ -17,17 +17,46 @@ constexpr std::uint32_t kMaxRotation = 1024;
 /// +1 or -1 for a column, the same in every process: the top bit of a multiplicative hash.
 bool turned(std::size_t column) { return ((column * 0x9E3779B97F4A7C15u) >> 63) != 0; }
 
+/// The first three steps of a Walsh-Hadamard transform, within eight values.
+void walsh_hadamard_8(float* v) {
+  const float a0 = v[0] + v[1], a1 = v[0] - v[1], a2 = v[2] + v[3], a3 = v[2] - v[3];
+  const float a4 = v[4] + v[5], a5 = v[4] - v[5], a6 = v[6] + v[7], a7 = v[6] - v[7];
+  const float b0 = a0 + a2, b1 = a1 + a3, b2 = a0 - a2, b3 = a1 - a3;
+  const float b4 = a4 + a6, b5 = a5 + a7, b6 = a4 - a6, b7 = a5 - a7;
+  v[0] = b0 + b4;
+  v[1] = b1 + b5;
+  v[2] = b2 + b6;
+  v[3] = b3 + b7;
+  v[4] = b0 - b4;
+  v[5] = b1 - b5;
+  v[6] = b2 - b6;
+  v[7] = b3 - b7;
+}
+
 /// In place, unscaled; a power of two of values.
 void walsh_hadamard(std::span<float> block) {
-  for (std::size_t half = 1; half < block.size(); half *= 2) {
+  std::size_t half = 1;
+  if (block.size() >= 8) {
+    for (std::size_t start = 0; start < block.size(); start += 8) walsh_hadamard_8(&block[start]);
+    half = 8;
+  }
+  for (; half < block.size(); half *= 2) {
     for (std::size_t start = 0; start < block.size(); start += 2 * half) {
-      for (std::size_t i = start; i < start + half; ++i) {
-        const float a = block[i], b = block[i + half];
-        block[i] = a + b;
-        block[i + half] = a - b;
+      float *low = &block[start], *high = low + half;
+      for (std::size_t i = 0; i < half; ++i) {
+        const float a = low[i], b = high[i];
+        low[i] = a + b;
+        high[i] = a - b;
       }
     }
   }
+}
+
+/// To the nearest integer, ties to even, for magnitudes below 2^22: the sum has a unit of 1 in its
+/// last bit. Vectorised where nearbyint() is a call; not to be contracted into a multiply-add.
+std::int32_t rounded(float value) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
+  return std::bit_cast<std::int32_t>(value + kMagic) - std::bit_cast<std::int32_t>(kMagic);
 }
 
 struct Steps {
@@ -36,12 +65,13 @@ struct Steps {
 
 /// Such that the largest magnitude is `most` of them.
 Steps steps_of(std::span<const float> values, float most) {
-  float largest = 0, sum = 0;
+  // The bits of magnitudes are in the order of their values, infinity and NaN above all.
+  std::int32_t bits = 0;
   for (const float v : values) {
-    largest = std::max(largest, std::fabs(v));
-    sum += v * 0.0f;  // NaN for a value that is not finite
+    bits = std::max(bits, std::bit_cast<std::int32_t>(v) & 0x7fffffff);
   }
-  if (sum != 0 || std::isnan(sum)) {
+  const float largest = std::bit_cast<float>(bits);
+  if (!std::isfinite(largest)) {
     throw Error(ErrorCode::check_failed,
                 "a number to quantise is not finite: the model's weights are damaged");
   }
@@ -75,7 +105,7 @@ void quantise_row(std::span<const float> values, std::uint32_t row, QuantisedMat
     const Steps steps = steps_of(part, 127);
     to.scales[std::size_t{row} * to.parts() + p] = steps.size;
     for (std::size_t i = 0; i < part.size(); ++i) {
-      q[begin + i] = static_cast<std::int8_t>(std::nearbyint(part[i] * steps.inverse));
+      q[begin + i] = static_cast<std::int8_t>(rounded(part[i] * steps.inverse));
     }
   }
 }
@@ -92,10 +122,9 @@ void quantise_row_wide(std::span<const float> values, std::uint32_t row, Quantis
     to.scales[std::size_t{row} * to.parts() + p] = 256 * steps.size;
     to.scales[low_row * to.parts() + p] = steps.size;
     for (std::size_t i = 0; i < part.size(); ++i) {
-      const int q = static_cast<int>(std::nearbyint(part[i] * steps.inverse));
-      const int rounded = (q + 128) >> 8;  // so that the rest is -128 to 127
-      high[begin + i] = static_cast<std::int8_t>(rounded);
-      low[begin + i] = static_cast<std::int8_t>(q - 256 * rounded);
+      const std::int32_t q = rounded(part[i] * steps.inverse);
+      high[begin + i] = static_cast<std::int8_t>((q + 128) >> 8);  // the rest is -128 to 127
+      low[begin + i] = static_cast<std::int8_t>(q);
     }
   }
 }
