@@ -60,6 +60,11 @@ std::vector<TokenId> Dialog::prompt(Reply& reply, const ReplyHooks& hooks) {
   const std::uint32_t most = context > 4 * kAnswerRoom ? context - kAnswerRoom : context - 1;
   for (;;) {
     std::vector<TokenId> tokens = tokenizer_.encode(template_.render(messages_, true), true);
+    if (tokens.empty()) {
+      throw Error(ErrorCode::bad_file,
+                  "the chat template and the tokenizer make no token of this conversation: try "
+                  "--chat-template chatml, or another model");
+    }
     if (tokens.size() <= most) {
       if (reply.dropped_messages != 0 && hooks.notice) {
         hooks.notice(

@@ -226,6 +226,7 @@ void Engine::save(std::uint32_t sequence, const std::filesystem::path& path) con
   // Under another name first: a full disk must not cost what was there before.
   std::filesystem::path part = path;
   part += ".part";
+  std::error_code error;
   {
     std::ofstream out(part, std::ios::binary | std::ios::trunc);
     const auto put = [&](const void* data, std::size_t bytes) {
@@ -240,15 +241,16 @@ void Engine::save(std::uint32_t sequence, const std::filesystem::path& path) con
       }
     }
     out.flush();
-    if (!out) {
-      std::error_code ignored;
-      std::filesystem::remove(part, ignored);
-      throw Error(
-          ErrorCode::permission_denied,
-          fmt::format("{}: cannot be written: check the folder and the free space", path.string()));
-    }
+    if (!out) error = std::make_error_code(std::errc::io_error);
   }
-  std::filesystem::rename(part, path);
+  if (!error) std::filesystem::rename(part, path, error);
+  if (error) {
+    std::error_code ignored;
+    std::filesystem::remove(part, ignored);
+    throw Error(
+        ErrorCode::permission_denied,
+        fmt::format("{}: cannot be written: check the folder and the free space", path.string()));
+  }
 }
 
 void Engine::load(std::uint32_t sequence, const std::filesystem::path& path) {

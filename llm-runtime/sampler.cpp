@@ -114,7 +114,7 @@ std::int32_t Sampler::sample(std::span<const float> logits) {
     collect(logits);
   }
   if (candidates_.empty()) {
-    throw Error(ErrorCode::check_failed,
+    throw Error(ErrorCode::bad_file,
                 "the model gave no number for any token: the file's weights are damaged");
   }
   if (candidates_.size() == 1) {

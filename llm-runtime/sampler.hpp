@@ -37,7 +37,7 @@ class Sampler {
   explicit Sampler(const SamplerOptions& options);
 
   /// The next token. Does not note it: accept() does. Logits that are not finite never win;
-  /// throws check_failed if there is nothing else.
+  /// throws bad_file if there is nothing else.
   std::int32_t sample(std::span<const float> logits);
 
   /// A token that is now part of the text (of the prompt too, for the penalty).

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -22,23 +23,58 @@ namespace {
 using nlohmann::json;
 
 std::atomic<bool> interrupted{false};
+std::atomic<int> ending{0};  ///< the signal that asks the program to end
 static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
 
-/// While it lives, Ctrl-C sets `interrupted` instead of ending the program.
-class CatchInterrupt {
+/// While it lives, a signal is noted in `interrupted` and does not end the program; all but Ctrl-C
+/// also in `ending`, once: a second one ends it.
+class CatchSignal {
  public:
-  CatchInterrupt() {
+  explicit CatchSignal(int signal) : signal_(signal) {
     struct sigaction action {};
-    action.sa_handler = [](int) { interrupted = true; };
-    sigaction(SIGINT, &action, &before_);
+    action.sa_handler = [](int number) {
+      interrupted = true;
+      if (number != SIGINT) ending = number;
+    };
+    if (signal != SIGINT) action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(signal, &action, &before_);
   }
-  ~CatchInterrupt() { sigaction(SIGINT, &before_, nullptr); }
-  CatchInterrupt(const CatchInterrupt&) = delete;
-  CatchInterrupt& operator=(const CatchInterrupt&) = delete;
+  ~CatchSignal() { sigaction(signal_, &before_, nullptr); }
+  CatchSignal(const CatchSignal&) = delete;
+  CatchSignal& operator=(const CatchSignal&) = delete;
 
  private:
+  int signal_;
   struct sigaction before_ {};
 };
+
+/// For a terminal: control characters of the model must not steer it.
+std::string visible(std::string_view text) {
+  std::string shown;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if (c == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F
+      shown += "\uFFFD";
+      ++i;
+    } else if (c == '\n' || c == '\t' || (c >= 0x20 && c != 0x7F)) {
+      shown += text[i];
+    } else if (c != '\r') {
+      shown += '^';
+      shown += static_cast<char>(c ^ 0x40);
+    }
+  }
+  return shown;
+}
+
+bool coloured(const Io& io) {
+  const auto set = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr && *value != '\0';
+  };
+  return io.err_is_terminal && !set("NO_COLOR") && set("TERM") &&
+         std::string_view(std::getenv("TERM")) != "dumb";
+}
 
 double seconds(std::chrono::duration<double> time) { return time.count(); }
 
@@ -46,11 +82,31 @@ double seconds(std::chrono::duration<double> time) { return time.count(); }
 struct Chat {
   Chat(const ChatOptions& options, const Model& model)
       : engine(model, engine_options(options.model)),
-        dialog(engine, Tokenizer(model.file()), chat_template(options, model), options.sampler) {}
+        dialog(engine, tokenizer(model), chat_template(options, model), options.sampler) {}
+
+  static Tokenizer tokenizer(const Model& model) {
+    Tokenizer own(model.file());
+    if (own.size() > model.shape().vocabulary) {
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("the tokenizer has {} tokens and the model {}: the file was put "
+                              "together wrongly",
+                              own.size(), model.shape().vocabulary));
+    }
+    return own;
+  }
 
   static ChatTemplate chat_template(const ChatOptions& options, const Model& model) {
     if (options.chat_template == "chatml") return ChatTemplate::chatml();
-    return ChatTemplate::of_model(model.file(), Tokenizer(model.file()));
+    ChatTemplate own = ChatTemplate::of_model(model.file(), Tokenizer(model.file()));
+    try {
+      own.render(std::vector<ChatMessage>{{"user", "Hello"}}, true);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::invalid_argument) throw;
+      throw Error(ErrorCode::bad_file, fmt::format("{}; it refuses every conversation: try "
+                                                   "--chat-template chatml",
+                                                   error.what()));
+    }
+    return own;
   }
 
   Engine engine;
@@ -85,40 +141,48 @@ class Session {
     }
   }
 
-  void one_shot(const std::string& text) {
+  /// False if Ctrl-C stopped it.
+  bool one_shot(const std::string& text) {
     const Reply reply = answer(text);
     if (!o_.as_json) {
       if (!reply.text.ends_with('\n')) fmt::print(io_.out, "\n");
     } else {
       print_json(reply);
     }
+    return reply.finish != Finish::cancelled;
   }
 
-  void lines() {
+  bool lines() {
     for (std::string line; std::getline(io_.in, line);) {
-      if (!line.empty()) one_shot(line);
+      if (!line.empty() && !one_shot(line)) return false;
     }
+    return true;
   }
 
   void interactive() {
-    const CatchInterrupt guard;  // at the prompt Ctrl-C drops the line
+    // At the prompt Ctrl-C drops the line. What asks the program to end may not leave the terminal
+    // as libedit has set it.
+    const CatchSignal guard(SIGINT), term(SIGTERM), hangup(SIGHUP);
     LineEditor editor(state_file("npu-chat.history"));
     const EngineOptions& engine = chat_->engine.options();
     fmt::print(io_.err,
-               "{}, {} of {:.0f} MiB, on {} with {} thread(s), context {}. /help lists the "
+               "{}, {} of {:.1f} MiB, on {} with {} thread(s), context {}. /help lists the "
                "commands, Ctrl-D ends.\n",
-               model_.name(), to_string(model_.main_type()),
+               visible(model_.name()), to_string(model_.main_type()),
                static_cast<double>(model_.weight_bytes()) / (1 << 20), engine.device,
                engine.threads, engine.context);
-    while (const auto line = editor.read("> ")) {
-      if (line->find_first_not_of(" \t") == std::string::npos) continue;
+    for (std::string line; read(editor, line);) {
       try {
-        if (line->front() == '/') {
-          if (!command(*line)) break;
+        if (line.front() == '/') {
+          if (!command(line)) break;
         } else {
-          const Reply reply = answer(*line);
-          fmt::print(io_.out, "{}\n", reply.text.ends_with('\n') ? "" : "\n");
-          io_.out.flush();
+          const Reply reply = answer(line);
+          if (o_.as_json) {
+            print_json(reply);
+          } else {
+            fmt::print(io_.out, "{}\n", reply.text.ends_with('\n') ? "" : "\n");
+            io_.out.flush();
+          }
           status(reply);
         }
       } catch (const Error& error) {
@@ -137,17 +201,45 @@ class Session {
   }
 
  private:
+  /// A message or command, over several lines if they end in a backslash. False at the end.
+  bool read(LineEditor& editor, std::string& line) {
+    line.clear();
+    for (std::string part; ending == 0;) {
+      const Typed typed = editor.read(line.empty() ? "> " : ". ", part);
+      if (typed == Typed::end) return false;
+      if (typed == Typed::interrupt) {
+        line.clear();
+        continue;
+      }
+      if (part.ends_with('\\')) {
+        part.back() = '\n';
+        line += part;
+        continue;
+      }
+      line += part;
+      if (line.find_first_not_of(" \t\n") != std::string::npos) return true;
+      line.clear();
+    }
+    return false;
+  }
+
   Reply answer(const std::string& text) {
     interrupted = false;
-    const CatchInterrupt guard;
+    inside_line_ = false;
+    const CatchSignal guard(SIGINT);
     if (const OffloadStats* npu = chat_->engine.offload_stats()) npu_before_ = *npu;
     ReplyHooks hooks;
     hooks.cancel = &interrupted;
     hooks.notice = [this](std::string_view text_of) { notice(text_of); };
     if (!o_.as_json) {
       hooks.text = [this](std::string_view piece) {
-        io_.out << piece;
+        if (io_.out_is_terminal) {
+          io_.out << visible(piece);
+        } else {
+          io_.out << piece;
+        }
         io_.out.flush();
+        if (!piece.empty()) inside_line_ = piece.back() != '\n';
       };
     }
     const Reply reply = chat_->dialog.ask(text, o_.predict, hooks);
@@ -155,17 +247,21 @@ class Session {
     return reply;
   }
 
-  void notice(std::string_view text) { fmt::print(io_.err, "\nnpu-chat: {}\n", text); }
+  void notice(std::string_view text) {
+    fmt::print(io_.err, "{}npu-chat: {}\n", inside_line_ ? "\n" : "", text);
+    inside_line_ = false;
+  }
 
   void status(const Reply& reply) {
     if (!io_.err_is_terminal || o_.no_status) return;
+    const bool dim = coloured(io_);
     fmt::print(io_.err,
-               "[{} tokens, {:.1f} tok/s (host); prompt {} tokens, {} new, {:.1f} tok/s; "
-               "context {}/{}{}]\n",
-               reply.tokens, reply.decode_rate(), reply.prompt_tokens,
+               "{}[{} tokens, {:.1f} tok/s (host); prompt {} tokens, {} new, {:.1f} tok/s; "
+               "context {}/{}{}]{}\n",
+               dim ? "\x1b[2m" : "", reply.tokens, reply.decode_rate(), reply.prompt_tokens,
                reply.prompt_tokens - reply.cached_tokens, reply.prefill_rate(),
                chat_->engine.tokens(0).size(), chat_->engine.context(),
-               reply.finish == Finish::cancelled ? "; stopped" : "");
+               reply.finish == Finish::cancelled ? "; stopped" : "", dim ? "\x1b[0m" : "");
   }
 
   void print_json(const Reply& reply) {
@@ -211,15 +307,18 @@ class Session {
                  "/load FILE      goes on with one\n"
                  "/stats          tokens, times, memory\n"
                  "/device [SPEC]  shows or changes what computes: cpu, sim, rocket, ...\n"
-                 "/quit           ends, as Ctrl-D does; Ctrl-C stops an answer\n");
+                 "/quit           ends, as Ctrl-D does; Ctrl-C stops an answer\n"
+                 "A line that ends in a backslash goes on in the next one.\n");
     } else if (name == "reset") {
       chat_->dialog.reset();
+      fmt::print(io_.err, "the conversation is forgotten\n");
     } else if (name == "system") {
       if (rest.empty()) {
         fmt::print(io_.out, "{}\n", chat_->dialog.system());
       } else {
         chat_->dialog.set_system(rest);
         chat_->dialog.reset();
+        fmt::print(io_.err, "the conversation starts anew with this system message\n");
       }
     } else if (name == "save") {
       save(rest);
@@ -252,11 +351,9 @@ class Session {
 
   void load(const std::string& path) {
     if (path.empty()) throw Error(ErrorCode::invalid_argument, "/load wants a file name");
-    std::ifstream in(path);
-    if (!in) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be read", path));
     std::vector<ChatMessage> messages;
     try {
-      const json file = json::parse(in);
+      const json file = json::parse(read_file(path));
       for (const json& m : file.at("messages")) {
         messages.push_back({m.at("role").get<std::string>(), m.at("content").get<std::string>()});
         const std::string& role = messages.back().role;
@@ -315,15 +412,9 @@ class Session {
   Model model_;
   std::unique_ptr<Chat> chat_;
   Totals totals_;
-  OffloadStats npu_before_;  ///< the answer that is made
+  OffloadStats npu_before_;   ///< the answer that is made
+  bool inside_line_ = false;  ///< of the answer on the terminal
 };
-
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be read", path));
-  return text;
-}
 
 std::string all_of(std::istream& in) { return {std::istreambuf_iterator<char>(in), {}}; }
 
@@ -365,14 +456,19 @@ void chat(const ChatOptions& o, Io& io) {
                 "there is no message: give one with -p, -f or on stdin");
   }
   Session session(o, io);
-  if (o.lines) {
-    session.lines();
-  } else if (!text.empty()) {
-    session.one_shot(text);
+  if (o.lines || !text.empty()) {
+    if (!(o.lines ? session.lines() : session.one_shot(text))) ending = SIGINT;
   } else {
     session.interactive();
   }
   session.end();
+  if (ending != 0) {
+    // As if it had not been caught, so that a shell's loop ends too.
+    io.out.flush();
+    io.err.flush();
+    std::signal(ending, SIG_DFL);
+    std::raise(ending);
+  }
 }
 
 }  // namespace npu::llm

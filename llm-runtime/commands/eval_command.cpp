@@ -36,13 +36,6 @@ struct Way {
   EngineOptions engine;
 };
 
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in) throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be read", path));
-  return text;
-}
-
 /// "f32", "cpu" or "npu", this with options: see the help. Those named stand alone, so that
 /// "npu,rotate" is comparable with "npu,plain"; without any they are the default ones.
 Way parse_way(const std::string& text, const ModelOptions& options) {

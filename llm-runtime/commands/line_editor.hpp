@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Lines that a person types: editing and history on a terminal (libedit), plain reading elsewhere.
+// Lines that a person types: editing and history on a terminal, by libedit.
 #pragma once
 
-#include <iosfwd>
 #include <memory>
-#include <optional>
 #include <string>
 
 namespace npu::llm {
+
+enum class Typed : unsigned char {
+  line,
+  interrupt,  ///< a signal, as Ctrl-C: what was typed is dropped
+  end,        ///< Ctrl-D, or there is no terminal any more
+};
 
 class LineEditor {
  public:
@@ -17,8 +21,8 @@ class LineEditor {
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
 
-  /// Without its end; nothing at the end of the input. Ctrl-C gives an empty line.
-  std::optional<std::string> read(const std::string& prompt);
+  /// The line comes without its end.
+  Typed read(const std::string& prompt, std::string& line);
 
  private:
   struct Impl;

@@ -146,6 +146,16 @@ std::vector<std::int32_t> parse_ids(const std::string& text, std::istream& in) {
   return ids;
 }
 
+std::string read_file(const std::string& path) {
+  try {
+    std::ifstream in(path, std::ios::binary);
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    if (in) return text;
+  } catch (const std::ios_base::failure&) {  // a folder, for one
+  }
+  throw Error(ErrorCode::bad_file, fmt::format("{}: cannot be read", path));
+}
+
 void write_output(const std::string& path, const void* data, std::size_t bytes, std::ostream& out) {
   const auto write = [&](std::ostream& to) {
     to.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));

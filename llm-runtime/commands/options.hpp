@@ -48,6 +48,9 @@ void add_sampler_options(cli::App& app, SamplerOptions& options);
 /// anything else.
 std::vector<std::int32_t> parse_ids(const std::string& text, std::istream& in);
 
+/// All of a file. Throws bad_file.
+std::string read_file(const std::string& path);
+
 /// Replaces `path` at once or not at all; "-" is `out`. Throws permission_denied.
 void write_output(const std::string& path, const void* data, std::size_t bytes, std::ostream& out);
 

@@ -72,7 +72,7 @@ Steps steps_of(std::span<const float> values, float most) {
   }
   const float largest = std::bit_cast<float>(bits);
   if (!std::isfinite(largest)) {
-    throw Error(ErrorCode::check_failed,
+    throw Error(ErrorCode::bad_file,
                 "a number to quantise is not finite: the model's weights are damaged");
   }
   const float size = largest / most;

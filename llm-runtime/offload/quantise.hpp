@@ -46,7 +46,7 @@ QuantisedMatrix quantised_matrix(std::uint32_t rows, std::uint32_t columns, std:
 
 /// Symmetric, the largest magnitude of a part becomes 127; ties to even. A row of zeros gets scale
 /// 0. Different rows may be written by different threads. A value that is not finite throws
-/// check_failed.
+/// bad_file.
 void quantise_row(std::span<const float> values, std::uint32_t row, QuantisedMatrix& to);
 
 /// The same with the largest magnitude 32639 = 127 * 256 + 127: the high bytes become row `row`,
