@@ -103,6 +103,13 @@ void score_tokens(Engine& reference, std::span<const std::unique_ptr<Engine>> en
   }
 }
 
+/// Columns of the longest name in a table.
+std::size_t name_width(const std::vector<Way>& ways) {
+  std::size_t width = 12;
+  for (const Way& way : ways) width = std::max(width, way.name.size());
+  return width;
+}
+
 json to_json(const std::string& way, const Score& score, const Score& exact) {
   return {{"way", way},
           {"tokens", score.tokens},
@@ -125,13 +132,15 @@ void print_scores(const EvalOptions& o, const Score& exact, const std::vector<Wa
   }
   fmt::print(io.out, "{} tokens scored; against f32 on the CPU, perplexity {:.4f} ± {:.4f}\n\n",
              exact.tokens, exact.perplexity(), exact.perplexity_error());
-  fmt::print(io.out, "| {:24} | {:>10} | {:>8} | {:>12} | {:>9} |\n", "way", "perplexity", "ratio",
-             "KL (nats)", "same top");
-  fmt::print(io.out, "| {:-<24} | {:->9}: | {:->7}: | {:->11}: | {:->8}: |\n", "", "", "", "", "");
+  const std::size_t width = name_width(ways);
+  fmt::print(io.out, "| {:{}} | {:>10} | {:>8} | {:>12} | {:>9} |\n", "way", width, "perplexity",
+             "ratio", "KL (nats)", "same top");
+  fmt::print(io.out, "| {:-<{}} | {:->9}: | {:->7}: | {:->11}: | {:->8}: |\n", "", width, "", "",
+             "", "");
   for (std::size_t i = 0; i < ways.size(); ++i) {
     const Score& s = scores[i];
-    fmt::print(io.out, "| {:24} | {:>10.4f} | {:>8.4f} | {:>12.6f} | {:>7.2f} % |\n", ways[i].name,
-               s.perplexity(), s.perplexity() / exact.perplexity(), s.mean_kl(),
+    fmt::print(io.out, "| {:{}} | {:>10.4f} | {:>8.4f} | {:>12.6f} | {:>7.2f} % |\n", ways[i].name,
+               width, s.perplexity(), s.perplexity() / exact.perplexity(), s.mean_kl(),
                100 * s.agreement());
   }
 }
@@ -256,14 +265,15 @@ void eval_questions(const EvalOptions& o, const Model& model, const std::vector<
   Engine reference(model, parse_way("f32", o.model).engine);
   json rows = json::array();
   std::vector<std::string> first;
+  const std::size_t width = name_width(ways);
   if (!o.as_json) {
-    fmt::print(io.out, "| {:24} | {:>15} | {:>8} | {:>8} | {:>10} | {:>8} | {:>9} | {:>8} |\n",
-               "way", "right, held out", "share", "as first", "perplexity", "ratio", "KL (nats)",
-               "same top");
+    fmt::print(io.out, "| {:{}} | {:>15} | {:>8} | {:>8} | {:>10} | {:>8} | {:>9} | {:>8} |\n",
+               "way", width, "right, held out", "share", "as first", "perplexity", "ratio",
+               "KL (nats)", "same top");
     fmt::print(io.out,
-               "| {:-<24} | {:->14}: | {:->7}: | {:->7}: | {:->9}: | {:->7}: | {:->8}: | "
+               "| {:-<{}} | {:->14}: | {:->7}: | {:->7}: | {:->9}: | {:->7}: | {:->8}: | "
                "{:->7}: |\n",
-               "", "", "", "", "", "", "", "");
+               "", width, "", "", "", "", "", "", "");
   }
   for (const Way& way : ways) {
     const auto engine = std::make_unique<Engine>(model, way.engine);
@@ -282,9 +292,9 @@ void eval_questions(const EvalOptions& o, const Model& model, const std::vector<
       rows.push_back(row);
     } else {
       fmt::print(io.out,
-                 "| {:24} | {:>15} | {:>6.2f} % | {:>8} | {:>10.4f} | {:>8.4f} | {:>9.6f} | "
+                 "| {:{}} | {:>15} | {:>6.2f} % | {:>8} | {:>10.4f} | {:>8.4f} | {:>9.6f} | "
                  "{:>6.2f} % |\n",
-                 way.name, fmt::format("{}/{}", a.right, a.held_out), 100 * share,
+                 way.name, width, fmt::format("{}/{}", a.right, a.held_out), 100 * share,
                  fmt::format("{}/{}", a.same, first.size()), a.score.perplexity(),
                  a.score.perplexity() / a.exact.perplexity(), a.score.mean_kl(),
                  100 * a.score.agreement());

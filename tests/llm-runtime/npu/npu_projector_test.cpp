@@ -8,6 +8,8 @@
 
 #include "../graph/tiny_models.hpp"
 #include "llm-runtime/cpu_projector.hpp"
+#include "llm-runtime/graph.hpp"
+#include "llm-runtime/kv_store.hpp"
 #include "npu_cases.hpp"
 #include "regdb/error.hpp"
 
@@ -51,6 +53,45 @@ TEST(NpuProjector, EveryGroupEqualsTheIntegerReference) {
   check(1, {.part = 160, .wide = true}, {1, 9});  // 18 rows: in two turns
 }
 
+/// Every product from the CPU's integer reference.
+class ReferenceProjector : public Projector {
+ public:
+  ReferenceProjector(const Model& model, cpu::ThreadPool& pool) : model_(model), pool_(pool) {}
+  void project(Group group, std::uint32_t layer, const float* x, std::size_t m,
+               std::span<float* const> outs) override {
+    const std::vector<float> rows(x, x + m * group_columns(model_.shape(), group));
+    const auto result =
+        reference(model_, group, layer, rows, static_cast<std::uint32_t>(m), {}, pool_);
+    for (std::size_t j = 0; j < result.size(); ++j) std::ranges::copy(result[j], outs[j]);
+  }
+
+ private:
+  const Model& model_;
+  cpu::ThreadPool& pool_;
+};
+
+TEST(NpuProjector, AWholeModelsLogitsAreThoseOfTheIntegerReference) {
+  const Model model = Model::load(ROSENBLATT_SOURCE_DIR "/models/tiny-chat/tiny-chat-Q4_K_M.gguf");
+  cpu::ThreadPool pool(2);
+  const Npu npu(3);
+  NpuProjector on_npu(model, pool, npu.pointers, nullptr, {.most_rows = 16});
+  ReferenceProjector on_cpu(model, pool);
+  const auto logits = [&](Projector& projector) {
+    KvStore cache(model.shape(), cpu::KvType::f16, 1, 32);
+    Graph graph(model, pool, projector, cache);
+    std::vector<BatchRow> rows;  // "<|im_start|>user\n..."
+    for (const int token : {1022, 263, 261, 198,  262, 257,  220, 16,  16, 272, 220,
+                            16,   20,  30,  1023, 198, 1022, 485, 445, 83, 457, 198}) {
+      rows.push_back({token, 0, static_cast<std::uint32_t>(rows.size()), true});
+    }
+    const auto result = graph.evaluate(rows);
+    return std::vector<float>(result.begin(), result.end());
+  };
+  const auto want = logits(on_cpu), got = logits(on_npu);
+  ASSERT_EQ(got.size(), 22u * model.shape().vocabulary);
+  EXPECT_EQ(got, want);
+}
+
 TEST(NpuProjector, OneSubmitPerCoreForAFusedGroup) {
   const Model model = tiny("Q4_K_M");
   cpu::ThreadPool pool(1);
@@ -64,6 +105,35 @@ TEST(NpuProjector, OneSubmitPerCoreForAFusedGroup) {
   EXPECT_LE(stats.submits, 3u);
   EXPECT_GT(stats.device.count(), 0);
   EXPECT_EQ(stats.macs, 16u * 512 * 256);
+}
+
+/// FNV-1a.
+std::uint64_t checksum(std::span<const std::int8_t> bytes) {
+  std::uint64_t hash = 0xCBF29CE484222325u;
+  for (const std::int8_t byte : bytes) {
+    hash = (hash ^ static_cast<std::uint8_t>(byte)) * 0x100000001B3u;
+  }
+  return hash;
+}
+
+// Seen on x86-64; every architecture, compiler and number of threads has to give the same.
+TEST(QuantiseGroup, GivesTheSameNumbersEverywhere) {
+  const Model model = tiny("Q4_K_M");
+  for (const unsigned threads : {1u, 3u}) {
+    cpu::ThreadPool pool(threads);
+    const auto [w, transform] = quantise_group(model, Group::gate_up, 1, {}, pool);
+    EXPECT_EQ(checksum(w.q), 10148070396937225831u);
+    std::vector<float> x(3 * 256);
+    std::uint32_t state = 1;
+    for (float& v : x) {
+      state = state * 1664525 + 1013904223;
+      v = static_cast<float>(static_cast<std::int32_t>(state)) * 1e-9f;
+    }
+    EXPECT_EQ(checksum(quantise_rows(x.data(), 3, 256, 0, transform, false, pool).q),
+              1206748741531916506u);
+    EXPECT_EQ(checksum(quantise_rows(x.data(), 3, 256, 0, transform, true, pool).q),
+              15617192401950812143u);
+  }
 }
 
 TEST(NpuProjector, ThePlanLeavesTheRestToTheCpu) {
