@@ -40,15 +40,24 @@ void walsh_hadamard(std::span<float> block) {
     for (std::size_t start = 0; start < block.size(); start += 8) walsh_hadamard_8(&block[start]);
     half = 8;
   }
-  for (; half < block.size(); half *= 2) {
-    for (std::size_t start = 0; start < block.size(); start += 2 * half) {
-      float *low = &block[start], *high = low + half;
+  for (; 4 * half <= block.size(); half *= 4) {  // two steps at a time
+    for (std::size_t start = 0; start < block.size(); start += 4 * half) {
+      float *a = &block[start], *b = a + half, *c = b + half, *d = c + half;
       for (std::size_t i = 0; i < half; ++i) {
-        const float a = low[i], b = high[i];
-        low[i] = a + b;
-        high[i] = a - b;
+        const float ab = a[i] + b[i], ba = a[i] - b[i], cd = c[i] + d[i], dc = c[i] - d[i];
+        a[i] = ab + cd;
+        b[i] = ba + dc;
+        c[i] = ab - cd;
+        d[i] = ba - dc;
       }
     }
+  }
+  if (half == block.size()) return;
+  float *low = block.data(), *high = low + half;
+  for (std::size_t i = 0; i < half; ++i) {
+    const float a = low[i], b = high[i];
+    low[i] = a + b;
+    high[i] = a - b;
   }
 }
 
