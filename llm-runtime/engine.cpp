@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "llm-runtime/cpu_projector.hpp"
@@ -46,6 +47,20 @@ std::vector<std::unique_ptr<device::Device>> open_cores(const std::string& spec)
   const std::size_t cores = devices[0]->info().cores != 0 ? devices[0]->info().cores : kCores;
   while (devices.size() < cores) devices.push_back(devices[0]->open_another());
   return devices;
+}
+
+/// What "auto" stands for; nullopt for any other device.
+std::optional<std::string> auto_device(std::string_view spec) {
+  constexpr std::string_view kAuto = "auto", kChip = "rocket";
+  if (spec.starts_with("auto:")) return std::string(spec.substr(kAuto.size() + 1));
+  if (spec != kAuto) return std::nullopt;
+  try {
+    device::open_device(kChip);
+    return std::string(kChip);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::no_device) throw;
+    return "sim";
+  }
 }
 
 // A saved sequence: this header, the tokens, then keys and values of every layer.
@@ -95,10 +110,25 @@ struct Engine::Impl {
       throw Error(ErrorCode::invalid_argument,
                   "f32 precision is for the CPU only: use --device cpu");
     }
-    devices = open_cores(options.device);
+    const std::optional<std::string> mixed = auto_device(options.device);
+    devices = open_cores(mixed ? *mixed : options.device);
+    if (const double mhz = devices[0]->info().npu_mhz; mhz != 0) options.offload.npu_hz = mhz * 1e6;
+    if (mixed) {
+      rest = std::make_unique<CpuProjector>(model, pool, false);
+      plan = make_plan(model,
+                       devices[0]->info().time_base == device::TimeBase::chip
+                           ? measured_cpu_times(model, *rest)
+                           : modelled_cpu_times(model, sim::default_calibration().values),
+                       {.cores = static_cast<unsigned>(devices.size()),
+                        .offload = options.offload,
+                        .dispatch = {},
+                        .calibration = nullptr});
+      options.offload.plan = plan->offload();
+    }
     std::vector<device::Device*> pointers;
     for (const auto& device : devices) pointers.push_back(device.get());
-    auto on_npu = std::make_unique<NpuProjector>(model, pool, pointers, nullptr, options.offload);
+    auto on_npu =
+        std::make_unique<NpuProjector>(model, pool, pointers, rest.get(), options.offload);
     npu = on_npu.get();
     return on_npu;
   }
@@ -108,6 +138,8 @@ struct Engine::Impl {
   cpu::ThreadPool pool;
   KvStore cache;
   std::vector<std::unique_ptr<device::Device>> devices;
+  std::optional<Plan> plan;
+  std::unique_ptr<Projector> rest;
   NpuProjector* npu = nullptr;
   std::unique_ptr<Projector> projector;
   Graph graph;
@@ -125,6 +157,7 @@ const EngineOptions& Engine::options() const { return impl_->options; }
 const OffloadStats* Engine::offload_stats() const {
   return impl_->npu != nullptr ? &impl_->npu->stats() : nullptr;
 }
+const Plan* Engine::plan() const { return impl_->plan ? &*impl_->plan : nullptr; }
 const device::DeviceInfo* Engine::device_info() const {
   return impl_->devices.empty() ? nullptr : &impl_->devices[0]->info();
 }

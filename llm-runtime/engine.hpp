@@ -12,13 +12,16 @@
 #include "llm-runtime/graph.hpp"
 #include "llm-runtime/model.hpp"
 #include "llm-runtime/offload/npu_projector.hpp"
+#include "llm-runtime/offload/plan.hpp"
 #include "llm-runtime/packed_cache.hpp"
 
 namespace npu::llm {
 
 struct EngineOptions {
   /// "cpu": no NPU. A device specification as everywhere ("sim", "rocket", ...): all matrix
-  /// products on it.
+  /// products on it. "auto:SPECIFICATION": what a plan gives to it, the rest on the CPU; "auto": on
+  /// the chip if there is one, else on the simulator. The plan counts with the speed of this
+  /// computer's CPU beside a chip, with that of an RK3588 beside a simulator.
   std::string device = "cpu";
   unsigned threads = 0;       ///< 0: one for each CPU
   std::uint32_t context = 0;  ///< tokens of a sequence; 0: the model's, at most 4096
@@ -44,6 +47,8 @@ class Engine {
   std::uint32_t context() const { return options().context; }
   /// What the NPU did so far; nullptr without one.
   const OffloadStats* offload_stats() const;
+  /// By which "auto" shares the products out; nullptr for other devices.
+  const Plan* plan() const;
   /// Of the NPU; nullptr without one.
   const device::DeviceInfo* device_info() const;
 

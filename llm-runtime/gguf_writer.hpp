@@ -41,7 +41,9 @@ class GgufWriter {
     TensorType type;
     std::uint64_t offset, bytes;
   };
-  std::span<const Tensor> tensors() const { return tensors_; }
+  // The tensors live as long as the writer does: not to be asked of a temporary.
+  std::span<const Tensor> tensors() const& { return tensors_; }
+  std::span<const Tensor> tensors() const&& = delete;
   std::uint32_t alignment() const { return alignment_; }
   std::uint64_t data_bytes() const { return data_bytes_; }  ///< padding included
 

@@ -69,6 +69,7 @@ constexpr std::array kEntries = {
     Entry{"vendor_share_us", "us", &Calibration::vendor_share_us, 0, 1e6},
     Entry{"vendor_invoke_ms", "ms", &Calibration::vendor_invoke_ms, 0, 1e4},
     Entry{"cpu_bytes_per_second", "B/s", &Calibration::cpu_bytes_per_second, 1e6, 1e15},
+    Entry{"cpu_ops_per_second", "op/s", &Calibration::cpu_ops_per_second, 1e6, 1e15},
     Entry{"cpu_layer_ms", "ms", &Calibration::cpu_layer_ms, 0, 1e4},
     Entry{"host_unpack_ns", "ns/element", &Calibration::host_unpack_ns, 0, 1e4},
     Entry{"driver_timeout_ms", "ms", &Calibration::driver_timeout_ms, 0, 1e6},

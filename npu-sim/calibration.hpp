@@ -34,7 +34,7 @@ struct Calibration {
   double host_parallelism = 0;
   double mesa_invoke_ms = 0, mesa_element_ns = 0;
   double vendor_invoke_ms = 0, vendor_share_us = 0;
-  double cpu_bytes_per_second = 0, cpu_layer_ms = 0, host_unpack_ns = 0;
+  double cpu_bytes_per_second = 0, cpu_ops_per_second = 0, cpu_layer_ms = 0, host_unpack_ns = 0;
   double driver_timeout_ms = 0;
   double llm_layer_us = 0, llm_activation_ns = 0, llm_attention_flops = 0;
 };

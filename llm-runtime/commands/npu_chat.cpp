@@ -30,6 +30,7 @@ int run(int argc, const char* const* argv, Io& io) {
   add_logits(app, io);
   add_run(app, io);
   add_bench(app, io);
+  add_plan(app, io);
   add_eval(app, io);
   add_tokenize(app, io);
   add_template(app, io);

@@ -70,6 +70,7 @@ void chat(const ChatOptions& options, Io& io);
 void add_logits(cli::App& app, Io& io);
 void add_run(cli::App& app, Io& io);
 void add_bench(cli::App& app, Io& io);
+void add_plan(cli::App& app, Io& io);
 void add_eval(cli::App& app, Io& io);
 void add_tokenize(cli::App& app, Io& io);
 void add_template(cli::App& app, Io& io);

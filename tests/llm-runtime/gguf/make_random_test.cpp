@@ -48,7 +48,8 @@ TEST(MakeRandom, MixesQ4KMOfTheTrueShapesAsTheRealFiles) {
   const auto counts = [](std::string_view shape) {
     std::map<TensorType, int> count;
     const RandomModelOptions options{.shape = random_shape(shape), .type = file_type("q4_k_m")};
-    for (const auto& tensor : random_model_header(options).tensors()) ++count[tensor.type];
+    const auto writer = random_model_header(options);
+    for (const auto& tensor : writer.tensors()) ++count[tensor.type];
     return count;
   };
   using enum TensorType;
