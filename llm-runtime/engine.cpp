@@ -114,7 +114,7 @@ struct Engine::Impl {
     devices = open_cores(mixed ? *mixed : options.device);
     if (const double mhz = devices[0]->info().npu_mhz; mhz != 0) options.offload.npu_hz = mhz * 1e6;
     if (mixed) {
-      rest = std::make_unique<CpuProjector>(model, pool, false);
+      rest = std::make_unique<CpuProjector>(model, pool, false, options.weight_cache);
       plan = make_plan(model,
                        devices[0]->info().time_base == device::TimeBase::chip
                            ? measured_cpu_times(model, *rest)
