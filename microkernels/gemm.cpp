@@ -69,6 +69,12 @@ GemmPlan checked_plan(std::span<device::Device* const> devices, const GemmShape&
   return plan;
 }
 
+// Whether stages are slices of K whose sums the host adds.
+bool host_adds(const GemmPlan& plan) {
+  return plan.slices > 1 && plan.stages.size() == plan.slices &&
+         plan.choice.sums == SliceSums::host;
+}
+
 GemmStats fresh_stats(const GemmPlan& plan, std::chrono::nanoseconds pack_weights) {
   GemmStats stats;
   stats.cores = static_cast<std::uint32_t>(plan.cores.size());
@@ -245,7 +251,8 @@ void Gemm::pack_a(ConstElements a, std::uint32_t part, GemmStats& stats) {
 }
 
 // What a core's tasks wrote, slices added up, into a matrix of the sums' type.
-void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) {
+void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c,
+                     const GemmConsumer* consume) {
   const std::size_t stride = plan_.shape.n;
   const DataType type = plan_.task_output;
   const bool widened = type == DataType::i16 && plan_.types.out == DataType::i32;
@@ -262,8 +269,9 @@ void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) 
     for (const Range& n : split_by_limit({0, task.n.size}, step, kPieceChannels))
       pieces.push_back({&task, n});
   }
-  const bool adds = stage != 0 && plan_.stages.size() == plan_.slices &&
-                    plan_.choice.sums == SliceSums::host && plan_.slices > 1;
+  const bool slices = host_adds(plan_);
+  const bool adds = slices && stage != 0;
+  const bool whole = !slices || stage + 1 == plan_.stages.size();
   host_threads().parallel_for(pieces.size(), [&](std::size_t p) {
     const auto& [task, n] = pieces[p];
     const std::uint64_t rows = task->m_padded;
@@ -272,8 +280,15 @@ void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) 
         executor_.host(core_index, gemm_c_slot(core, task->c_part))
             .subspan(task->c_offset + type_bytes(type, rows * n.begin),
                      type_bytes(type, rows * columns));
-    const MatrixView<std::byte> to{c + (task->m.begin * stride + task->n.begin + n.begin) * element,
-                                   task->m.size, n.size, stride};
+    thread_local std::vector<std::byte> block;
+    MatrixView<std::byte> to{nullptr, task->m.size, n.size, n.size};
+    if (c != nullptr) {
+      to.data = c + (task->m.begin * stride + task->n.begin + n.begin) * element;
+      to.stride = stride;
+    } else {
+      block.resize(std::size_t{task->m.size} * n.size * element);
+      to.data = block.data();
+    }
     if (adds) {
       add_unpack(type, cube, rows, to);
     } else if (widened) {
@@ -281,10 +296,14 @@ void Gemm::read_back(std::size_t core_index, std::uint32_t stage, std::byte* c) 
     } else {
       unpack(type, cube, rows, to);
     }
+    if (consume != nullptr && whole) {
+      (*consume)(task->m, {task->n.begin + n.begin, n.size}, to.data, to.stride);
+    }
   });
 }
 
-void Gemm::run_stages(ConstElements a, std::byte* c, GemmStats& stats) {
+void Gemm::run_stages(ConstElements a, std::byte* c, const GemmConsumer* consume,
+                      GemmStats& stats) {
   const auto read = [&](std::size_t stage) {
     std::mutex mutex;
     std::chrono::nanoseconds longest{};
@@ -292,7 +311,7 @@ void Gemm::run_stages(ConstElements a, std::byte* c, GemmStats& stats) {
       std::chrono::nanoseconds time{};
       {
         const Timer timer(time);
-        read_back(core, static_cast<std::uint32_t>(stage), c);
+        read_back(core, static_cast<std::uint32_t>(stage), c, consume);
       }
       const std::lock_guard lock(mutex);
       longest = std::max(longest, time);
@@ -310,8 +329,7 @@ void Gemm::run_stages(ConstElements a, std::byte* c, GemmStats& stats) {
   while (next < plan_.stages.size()) read(next++);
 }
 
-void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
-  const GemmShape& shape = plan_.shape;
+void Gemm::check_ready(ConstElements a) const {
   if (!has_weights_) {
     throw Error(ErrorCode::invalid_argument, "the GEMM has no weights: call set_weights() first");
   }
@@ -319,28 +337,48 @@ void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
     throw Error(ErrorCode::invalid_argument,
                 "the GEMM has no requantisation: call set_requant() first");
   }
-  check_size("matrix A", a.size(), std::uint64_t{shape.m} * shape.k);
-  check_size("matrix C", c.size(), std::uint64_t{shape.m} * shape.n);
+  check_size("matrix A", a.size(), std::uint64_t{plan_.shape.m} * plan_.shape.k);
   check_elements("matrix A", a.element_bytes(), plan_.types.in);
+}
+
+void Gemm::run(ConstElements a, const GemmConsumer& consume, GemmStats* stats) {
+  check_ready(a);
+  if (plan_.types.out == DataType::i8 ||
+      (plan_.types.out == DataType::f16 && plan_.task_output != DataType::f16)) {
+    throw Error(ErrorCode::invalid_argument,
+                "only sums can be taken block by block: ask for int32 or fp32");
+  }
+  GemmStats s = fresh_stats(plan_, pack_weights_);
+  std::vector<std::byte> sums(host_adds(plan_) ? std::size_t{plan_.shape.m} * plan_.shape.n *
+                                                     host_bytes(plan_.types.out)
+                                               : 0);
+  run_stages(a, sums.empty() ? nullptr : sums.data(), &consume, s);
+  if (stats != nullptr) *stats = s;
+}
+
+void Gemm::run(ConstElements a, Elements c, GemmStats* stats) {
+  const GemmShape& shape = plan_.shape;
+  check_ready(a);
+  check_size("matrix C", c.size(), std::uint64_t{shape.m} * shape.n);
   check_elements("matrix C", c.element_bytes(), plan_.types.out);
   GemmStats s = fresh_stats(plan_, pack_weights_);
   if (plan_.types.out == DataType::i8 && plan_.task_output == DataType::i32) {
     // K is sliced: only the host sees whole sums.
     std::vector<std::int32_t> sums(c.size());
-    run_stages(a, reinterpret_cast<std::byte*>(sums.data()), s);
+    run_stages(a, reinterpret_cast<std::byte*>(sums.data()), nullptr, s);
     const Timer timer(s.unpack);
     ref_requantise(shape, requant_, bias_, sums,
                    {reinterpret_cast<std::int8_t*>(c.data()), c.size()}, channels_);
   } else if (plan_.types.out == DataType::f16 && plan_.task_output == DataType::f32) {
     std::vector<float> sums(c.size());
-    run_stages(a, reinterpret_cast<std::byte*>(sums.data()), s);
+    run_stages(a, reinterpret_cast<std::byte*>(sums.data()), nullptr, s);
     const Timer timer(s.unpack);
     for (std::size_t i = 0; i < sums.size(); ++i) {
       const std::uint16_t half = sim::float_to_fp16(sums[i]);
       std::memcpy(c.data() + i * sizeof half, &half, sizeof half);
     }
   } else {
-    run_stages(a, c.data(), s);
+    run_stages(a, c.data(), nullptr, s);
   }
   if (stats != nullptr) *stats = s;
 }

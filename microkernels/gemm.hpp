@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,12 @@ struct GemmSharing {
   BufferPool* pool = nullptr;  ///< for all else; its users take turns
 };
 
+/// Told of a block of C as soon as it is read back: rows and columns, and its elements, of the
+/// sums' type, `stride` elements from row to row. Called from several threads at a time; blocks do
+/// not overlap and cover C.
+using GemmConsumer = std::function<void(const Range& rows, const Range& columns,
+                                        const std::byte* block, std::size_t stride)>;
+
 /// A product with its buffers on the devices: weights are packed once and serve any number of
 /// runs. One device per core (the kernel keeps a file's work on one core), which must outlive it.
 /// Results do not depend on the number of devices; those of floats depend on the number of slices
@@ -64,6 +71,11 @@ class Gemm {
   /// size; what Executor::run() throws.
   void run(ConstElements a, Elements c, GemmStats* stats = nullptr);
 
+  /// The same, block by block, while the chip is still at work on others: C never lies in memory as
+  /// a whole unless the host adds slices of K. For sums only (i32, i16, f32): throws
+  /// invalid_argument where the host completes the result.
+  void run(ConstElements a, const GemmConsumer& consume, GemmStats* stats = nullptr);
+
   const GemmPlan& plan() const { return plan_; }
   /// Memory of the packed weights on all cores.
   std::uint64_t weight_bytes() const;
@@ -71,8 +83,10 @@ class Gemm {
  private:
   void upload_programs();
   void pack_a(ConstElements a, std::uint32_t part, GemmStats& stats);
-  void run_stages(ConstElements a, std::byte* c, GemmStats& stats);
-  void read_back(std::size_t core, std::uint32_t stage, std::byte* c);
+  void check_ready(ConstElements a) const;
+  /// Null instead of one of both: no memory for all of C, nobody to tell.
+  void run_stages(ConstElements a, std::byte* c, const GemmConsumer* consume, GemmStats& stats);
+  void read_back(std::size_t core, std::uint32_t stage, std::byte* c, const GemmConsumer* consume);
 
   GemmPlan plan_;
   Requant requant_;

@@ -89,6 +89,10 @@ struct GemmOptions {
   std::optional<std::uint32_t> most_rows, most_columns, most_k;
   std::optional<std::uint32_t> k;  ///< only choices with this k
 
+  /// What the host's threads do with every element of C as they read it back, in ns: see
+  /// GemmConsumer.
+  double convert_ns = 0;
+
   // What the timing model assumes.
   double npu_hz = 600e6;
   sim::Dispatch dispatch;

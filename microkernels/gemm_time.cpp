@@ -92,8 +92,9 @@ void schedule(const std::vector<HostStage>& stages, std::size_t window, bool cop
 }
 
 // Reading sums back; completing the result where the chip did not.
-double last_read_ns(const GemmTypes& types, DataType task_output, const sim::Calibration& c) {
-  double ns = c.host_read_fast_ns;
+double last_read_ns(const GemmTypes& types, DataType task_output, const GemmOptions& options) {
+  const sim::Calibration& c = calibration(options);
+  double ns = c.host_read_fast_ns + options.convert_ns;
   if (types.out == DataType::i8 && task_output != DataType::i8) ns += c.host_read_ns;
   if (types.out == DataType::f16 && task_output != DataType::f16) ns += c.host_read_fast_ns;
   return ns;
@@ -155,7 +156,7 @@ GemmTime modelled_time(const GemmPlan& plan, const GemmOptions& options) {
   }
   t.regcmd_words = u64{t.tasks} * kRegcmdWords;
   schedule(stages, plan.queues() ? GemmPlan::kWindow : 1, plan.choice.split == CoreSplit::columns,
-           c.host_read_fast_ns, last_read_ns(plan.types, plan.task_output, c), c, t);
+           c.host_read_fast_ns, last_read_ns(plan.types, plan.task_output, options), c, t);
   return t;
 }
 
@@ -235,7 +236,7 @@ double rough_time(const GemmShape& shape, const GemmTypes& types, const GemmChoi
   }
   GemmTime t;
   schedule(host, host_sums ? 1 : GemmPlan::kWindow, choice.split == CoreSplit::columns,
-           c.host_read_fast_ns, last_read_ns(types, rules.types.out, c), c, t);
+           c.host_read_fast_ns, last_read_ns(types, rules.types.out, options), c, t);
   return t.seconds;
 }
 

@@ -80,6 +80,18 @@ std::vector<std::uint32_t> product_heights(std::uint32_t most_rows) {
   return heights;
 }
 
+kernels::GemmOptions product_options(const OffloadOptions& options,
+                                     const sim::Calibration* calibration) {
+  const sim::Calibration& c =
+      calibration != nullptr ? *calibration : sim::default_calibration().values;
+  return {.split = kernels::CoreSplit::columns,
+          .convert_ns = options.quantisation.wide
+                            ? 0
+                            : c.llm_activation_ns * std::max(1.0, c.host_parallelism),
+          .npu_hz = options.npu_hz,
+          .calibration = calibration};
+}
+
 QuantisedGroup quantise_group(const Model& model, Group group, std::uint32_t layer,
                               const QuantisationOptions& options, cpu::ThreadPool& pool) {
   const ModelShape& shape = model.shape();
@@ -193,7 +205,7 @@ Gemm& NpuProjector::product(Kind& kind, Weights& weights, std::size_t part, std:
       std::min(weights.part, weights.columns - static_cast<std::uint32_t>(part) * weights.part);
   const auto tallest = weights.products[part].find(heights_.back());
   kernels::GemmSharing sharing{.pool = &buffers_};
-  kernels::GemmOptions options{.split = kernels::CoreSplit::columns, .npu_hz = options_.npu_hz};
+  kernels::GemmOptions options = product_options(options_);
   if (rows != heights_.back()) {
     sharing.weights = tallest->second.get();
     options = kernels::like_weights_of(sharing.weights->plan(), options);
@@ -238,7 +250,6 @@ void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint3
     const Timer timer(stats_.quantise);
     x_ = quantise_rows(x, m, weights.columns, weights.part, weights.transform, wide, pool_);
   }
-  sums_.resize(std::size_t{height} * weights.rows);
   for (std::uint32_t p = 0; p < weights.parts; ++p) {
     Gemm& gemm = product(kinds_[static_cast<std::size_t>(group)], weights, p, height);
     const std::uint32_t begin = p * weights.part, columns = gemm.plan().shape.k;
@@ -250,7 +261,33 @@ void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint3
       }
     }
     kernels::GemmStats stats;
-    gemm.run(a_, sums_, &stats);
+    if (!wide) {
+      // Rows beyond m are padding.
+      gemm.run(
+          a_,
+          [&](const kernels::Range& rows, const kernels::Range& sums_of, const std::byte* block,
+              std::size_t stride) {
+            for (std::size_t i = rows.begin; i < std::min<std::size_t>(rows.end(), m); ++i) {
+              const auto* sums =
+                  reinterpret_cast<const std::int32_t*>(block) + (i - rows.begin) * stride;
+              scale({sums, sums_of.size}, sums_of.begin, weights, p,
+                    x_.scales[i * weights.parts + p], i, outs, p == 0);
+            }
+          },
+          &stats);
+    } else {
+      sums_.resize(std::size_t{height} * weights.rows);
+      gemm.run(a_, sums_, &stats);
+      const Timer timer(stats_.scale);
+      pool_.parallel_for(m, 1, [&](std::size_t first, std::size_t last) {
+        for (std::size_t i = first; i < last; ++i) {
+          for (std::size_t half = i; half < rows_of_x; half += m) {
+            scale({sums_.data() + half * weights.rows, weights.rows}, 0, weights, p,
+                  x_.scales[half * weights.parts + p], i, outs, p == 0 && half == i);
+          }
+        }
+      });
+    }
     ++stats_.products;
     stats_.submits += stats.run.submits;
     stats_.jobs += stats.run.jobs;
@@ -261,28 +298,28 @@ void NpuProjector::run(Group group, Weights& weights, const float* x, std::uint3
     stats_.submit += stats.run.submit;
     stats_.wait += stats.run.wait;
     stats_.unpack += stats.unpack;
+  }
+}
 
-    const Timer timer(stats_.scale);
-    pool_.parallel_for(m, 1, [&](std::size_t first, std::size_t last) {
-      for (std::size_t i = first; i < last; ++i) {
-        std::size_t row = 0;
-        for (std::size_t j = 0; j < outs.size(); ++j) {
-          const std::size_t rows = weights.split[j];
-          const std::span<float> out(outs[j] + i * rows, rows);
-          if (p == 0 && weights.biases.empty()) std::ranges::fill(out, 0.0f);
-          if (p == 0 && !weights.biases.empty()) {
-            std::copy_n(weights.biases.data() + row, rows, out.data());
-          }
-          const auto scales =
-              std::span(weights.scales).subspan(row * weights.parts, rows * weights.parts);
-          for (std::size_t half = i; half < rows_of_x; half += m) {
-            add_scaled({sums_.data() + half * weights.rows + row, rows}, scales, p,
-                       x_.scales[half * weights.parts + p], out);
-          }
-          row += rows;
-        }
-      }
-    });
+/// Sums of row `i` of x and rows [begin, begin + sums.size()) of the group, part `p`, onto the
+/// outputs; `first`: onto the bias, or 0.
+void NpuProjector::scale(std::span<const std::int32_t> sums, std::size_t begin,
+                         const Weights& weights, std::uint32_t p, float token_scale, std::size_t i,
+                         std::span<float* const> outs, bool first) {
+  const std::size_t end = begin + sums.size();
+  std::size_t row = 0;  // of the matrix's first one in the group
+  for (std::size_t j = 0; j < outs.size(); row += weights.split[j++]) {
+    const std::size_t from = std::max(begin, row);
+    const std::size_t to = std::min(end, row + weights.split[j]);
+    if (from >= to) continue;
+    const std::span<float> out(outs[j] + i * weights.split[j] + (from - row), to - from);
+    if (first && weights.biases.empty()) std::ranges::fill(out, 0.0f);
+    if (first && !weights.biases.empty()) {
+      std::copy_n(weights.biases.data() + from, out.size(), out.data());
+    }
+    add_scaled(sums.subspan(from - begin, out.size()),
+               std::span(weights.scales).subspan(from * weights.parts, out.size() * weights.parts),
+               p, token_scale, out);
   }
 }
 

@@ -38,9 +38,13 @@ struct OffloadStats {
   std::uint64_t submits = 0, jobs = 0, tasks = 0, macs = 0;
   /// Device::now(): measured on a chip, modelled on the simulator.
   std::chrono::nanoseconds device{};
-  std::chrono::nanoseconds quantise{}, pack{}, submit{}, wait{}, unpack{},
-      scale{};  ///< host's clock
+  /// The host's clock. Sums are scaled while they are unpacked; `scale` is for wide activations.
+  std::chrono::nanoseconds quantise{}, pack{}, submit{}, wait{}, unpack{}, scale{};
 };
+
+/// How the products are planned: columns shared out over the cores, sums scaled as they are read.
+kernels::GemmOptions product_options(const OffloadOptions& options,
+                                     const sim::Calibration* calibration = nullptr);
 
 /// Heights for which programs are made: a product of m rows runs as the smallest that holds them.
 std::vector<std::uint32_t> product_heights(std::uint32_t most_rows);
@@ -67,6 +71,9 @@ class NpuProjector : public Projector {
   kernels::Gemm& product(Kind& kind, Weights& weights, std::size_t part, std::uint32_t rows);
   void run(Group group, Weights& weights, const float* x, std::uint32_t m,
            std::span<float* const> outs);
+  static void scale(std::span<const std::int32_t> sums, std::size_t begin, const Weights& weights,
+                    std::uint32_t p, float token_scale, std::size_t i, std::span<float* const> outs,
+                    bool first);
 
   cpu::ThreadPool& pool_;
   std::vector<device::Device*> devices_;

@@ -53,10 +53,8 @@ std::vector<NpuTime> npu_times(const ModelShape& shape, Group group, const PlanO
   std::map<std::uint32_t, std::uint32_t> counts;
   for (const std::uint32_t k : sizes) ++counts[k];
   for (const auto& [k, count] : counts) {
-    kernels::GemmOptions options{.split = kernels::CoreSplit::columns,
-                                 .npu_hz = o.offload.npu_hz,
-                                 .dispatch = o.dispatch,
-                                 .calibration = o.calibration};
+    kernels::GemmOptions options = product_options(o.offload, o.calibration);
+    options.dispatch = o.dispatch;
     const auto tallest = kernels::plan_gemm({heights.back(), n, k}, kTypes, o.cores, options);
     options = kernels::like_weights_of(tallest, options);
     for (std::size_t i = 0; i < heights.size(); ++i) {
@@ -66,10 +64,12 @@ std::vector<NpuTime> npu_times(const ModelShape& shape, Group group, const PlanO
       for (std::uint32_t c = 0; c < count; ++c) add(times[i].gemm, plan.time);
     }
   }
-  // Activations are converted with some operations for each step of the rotation.
+  // Inputs are rounded after some operations for each step of the rotation. Outputs are scaled
+  // while they are read back, which the product's time has; those of wide inputs afterwards.
   const sim::Calibration& c = calibration(o);
   const QuantisationOptions& q = o.offload.quantisation;
-  const double elements = columns + static_cast<double>(n) * static_cast<double>(sizes.size());
+  const double elements =
+      columns + (q.wide ? static_cast<double>(n) * static_cast<double>(sizes.size()) : 0);
   const double steps = q.rotate ? std::log2(rotation_block(columns)) : 0;
   for (NpuTime& time : times) {
     const double tokens = static_cast<double>(time.rows) / (q.wide ? 2 : 1);
@@ -129,7 +129,7 @@ std::string_view ForwardTime::binds() const {
   const std::pair<double, std::string_view> parts[] = {
       {cpu_products, "matrix products on the CPU"}, {npu_mac, "the NPU's MAC array"},
       {npu_memory, "the NPU's memory port"},        {npu_dispatch, "submits and interrupts"},
-      {transfer, "packing and reading back"},       {convert, "conversion to int8 and back"},
+      {transfer, "packing, reading, scaling"},      {convert, "rounding to int8"},
       {attention, "attention on the CPU"},          {layers, "the fixed part of each layer"}};
   return std::ranges::max_element(parts, {}, &std::pair<double, std::string_view>::first)->second;
 }

@@ -27,7 +27,7 @@ struct PlanOptions {
 struct NpuTime {
   std::uint32_t rows = 0;  ///< of the product, padding included
   kernels::GemmTime gemm;  ///< of all parts of the columns together
-  double convert = 0;      ///< to int8 and from int32, on the CPU
+  double convert = 0;      ///< to int8, on the CPU
   double seconds() const { return gemm.seconds + convert; }
 };
 
@@ -73,8 +73,8 @@ struct ForwardTime {
   double npu_mac = 0;       ///< the MAC array at work on the busiest core
   double npu_memory = 0;    ///< the rest of that core's time: loading, writing, starting
   double npu_dispatch = 0;  ///< kernel: submits, IOMMU, interrupts
-  double transfer = 0;      ///< packing, cache maintenance, reading back, as far as not hidden
-  double convert = 0;       ///< to int8 and from int32
+  double transfer = 0;      ///< packing, cache maintenance, reading back and scaling, if not hidden
+  double convert = 0;       ///< to int8
   double attention = 0;
   double layers = 0;  ///< norms, activation functions, threads meeting
   std::uint64_t npu_submits = 0;

@@ -110,5 +110,60 @@ TEST(GemmSharing, RefusesWhatDoesNotFit) {
   EXPECT_THAT(refusal({4, 64, 320}, like), testing::HasSubstr("no way to cut"));
 }
 
+// Block by block is what run() gives as a whole, and every element comes once.
+TEST(GemmConsumer, IsToldOfEveryElementOnceWithItsSum) {
+  struct Case {
+    GemmShape shape;
+    bool slices;
+  };
+  std::mt19937 random(4);
+  for (const auto& [shape, slices] : {Case{{1, 32, 32}, false}, Case{{37, 333, 96}, false},
+                                      Case{{260, 700, 512}, false}, Case{{12, 70, 9500}, true}}) {
+    const auto a = random_i8(std::size_t{shape.m} * shape.k, random);
+    const auto b = random_i8(std::size_t{shape.n} * shape.k, random);
+    std::vector<std::int32_t> want(std::size_t{shape.m} * shape.n);
+    ref_gemm_i8i32(shape, a, b, want);
+    for (const std::size_t count : {1u, 3u}) {
+      const Cores cores(count);
+      // Costly conversion makes the planner cut into passes that overlap with it.
+      for (const double convert_ns : {0.0, 50.0}) {
+        Gemm gemm(cores.first(count), shape, GemmTypes{DataType::i8, DataType::i32},
+                  {.convert_ns = convert_ns});
+        EXPECT_EQ(gemm.plan().slices > 1, slices);
+        gemm.set_weights(b);
+        std::vector<std::int32_t> c(want.size());
+        std::vector<std::uint8_t> told(want.size());
+        GemmStats stats;
+        gemm.run(
+            a,
+            [&](const Range& rows, const Range& columns, const std::byte* block,
+                std::size_t stride) {
+              for (std::uint32_t i = 0; i < rows.size; ++i) {
+                for (std::uint32_t j = 0; j < columns.size; ++j) {
+                  const std::size_t at = std::size_t{rows.begin + i} * shape.n + columns.begin + j;
+                  c[at] = reinterpret_cast<const std::int32_t*>(block)[i * stride + j];
+                  ++told[at];
+                }
+              }
+            },
+            &stats);
+        EXPECT_TRUE(same(c, want, shape.n)) << count << " cores, " << convert_ns << " ns";
+        EXPECT_THAT(told, testing::Each(1));
+        EXPECT_EQ(stats.macs, std::uint64_t{shape.m} * shape.n * shape.k);
+      }
+    }
+  }
+}
+
+TEST(GemmConsumer, IsRefusedWhereTheHostCompletesTheResult) {
+  const Cores cores(1);
+  Gemm gemm(cores.first(1), GemmShape{4, 32, 32}, GemmTypes{DataType::i8, DataType::i8});
+  gemm.set_weights(std::vector<std::int8_t>(32 * 32));
+  gemm.set_requant({});
+  const std::vector<std::int8_t> a(4 * 32);
+  EXPECT_THROW(gemm.run(a, [](const Range&, const Range&, const std::byte*, std::size_t) {}),
+               Error);
+}
+
 }  // namespace
 }  // namespace npu::kernels

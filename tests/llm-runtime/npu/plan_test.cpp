@@ -101,8 +101,7 @@ TEST(Plan, CountsTheTimesThatThePlannerOfTheProductsGives) {
   for (const Group group : kGroups) {
     const kernels::GemmPlan tallest = kernels::plan_gemm(
         {256, group_rows(model.shape(), group), group_columns(model.shape(), group)},
-        {kernels::DataType::i8, kernels::DataType::i32}, 2,
-        {.split = kernels::CoreSplit::columns, .npu_hz = 1e9});
+        {kernels::DataType::i8, kernels::DataType::i32}, 2, product_options(options.offload));
     EXPECT_EQ(plan.of(group).npu.back().rows, 256u);
     EXPECT_DOUBLE_EQ(plan.of(group).npu.back().gemm.seconds, tallest.time.seconds);
   }
