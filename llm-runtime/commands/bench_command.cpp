@@ -10,6 +10,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 
 #include "llm-runtime/commands/options.hpp"
@@ -31,10 +32,13 @@ struct BenchOptions {
 struct Result {
   unsigned threads = 0, prompt = 0, generated = 0;
   std::vector<double> tokens_per_second;
+  OffloadStats npu;  ///< of one repetition
 
   std::string test() const {
     return prompt != 0 ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generated);
   }
+  double tokens() const { return prompt + generated; }
+  double per_token(std::uint64_t count) const { return static_cast<double>(count) / tokens(); }
   double mean() const {
     double sum = 0;
     for (const double t : tokens_per_second) sum += t;
@@ -75,9 +79,36 @@ Result measure(Engine& engine, unsigned prompt, unsigned generated, unsigned rep
   Result result{engine.options().threads, prompt, generated, {}};
   evaluate(engine, prompt, std::min(generated, 4u));  // warms caches and clocks
   for (unsigned i = 0; i < repetitions; ++i) {
+    const OffloadStats before =
+        engine.offload_stats() != nullptr ? *engine.offload_stats() : OffloadStats{};
     result.tokens_per_second.push_back(evaluate(engine, prompt, generated));
+    if (engine.offload_stats() == nullptr) continue;
+    result.npu.submits = engine.offload_stats()->submits - before.submits;
+    result.npu.jobs = engine.offload_stats()->jobs - before.jobs;
+    result.npu.device = engine.offload_stats()->device - before.device;
   }
   return result;
+}
+
+/// The same test on a board: by the plan that the engine follows, beside an RK3588's CPU.
+/// Nothing for a chip, whose figures are measured, and without an NPU.
+std::optional<ForwardTime> modelled(const Engine& engine, const Plan* plan, const Result& r) {
+  if (plan == nullptr) return std::nullopt;
+  const Model& model = engine.model();
+  return r.prompt != 0 ? modelled_prefill(model, *plan, r.prompt, engine.options().batch)
+                       : modelled_decode(model, *plan, r.generated, 0);
+}
+
+/// What the engine does, with the times of a board.
+std::optional<Plan> board_plan(const Engine& engine) {
+  const device::DeviceInfo* info = engine.device_info();
+  if (info == nullptr || info->time_base == device::TimeBase::chip) return std::nullopt;
+  const CpuTimes cpu = modelled_cpu_times(engine.model(), sim::default_calibration().values);
+  const PlanOptions options{.cores = info->cores != 0 ? info->cores : 3,
+                            .offload = engine.options().offload,
+                            .dispatch = {},
+                            .calibration = nullptr};
+  return make_plan(engine.model(), cpu, options).with(engine.options().offload.plan);
 }
 
 /// Bytes; the largest so far of this process.
@@ -85,6 +116,26 @@ std::uint64_t peak_memory() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+/// A test on a board.
+struct OnBoard {
+  Result result;
+  ForwardTime time;
+  double npu_hz = 0;
+};
+
+void print_board(const std::vector<OnBoard>& tests, Io& io) {
+  fmt::print(io.out, "\nOn an RK3588 with its NPU at {:g} MHz:\n", tests.front().npu_hz / 1e6);
+  fmt::print(io.out, "| {:>7} | {:>14} | {:>10} | {:>13} | {:>9} | {:28} |\n", "test",
+             "t/s (modelled)", "ms", "submits/token", "NPU busy", "binds");
+  fmt::print(io.out, "| {:->6}: | {:->13}: | {:->9}: | {:->12}: | {:->8}: | {:-<28} |\n", "", "",
+             "", "", "", "");
+  for (const auto& [r, t, hz] : tests) {
+    fmt::print(io.out, "| {:>7} | {:>14.2f} | {:>10.2f} | {:>13.1f} | {:>8.0f}% | {:28} |\n",
+               r.test(), r.tokens() / t.seconds(), t.seconds() * 1e3, r.per_token(r.npu.submits),
+               100 * (t.npu_mac + t.npu_memory) / t.seconds(), t.binds());
+  }
 }
 
 void bench(const BenchOptions& o, Io& io) {
@@ -100,6 +151,7 @@ void bench(const BenchOptions& o, Io& io) {
   const std::string type(to_string(model.main_type()));
 
   json rows = json::array();
+  std::vector<OnBoard> on_board;
   if (!o.as_json) {
     fmt::print(io.out, "| {:24} | {:>12} | {:>10} | {:>8} | {:>7} | {:>7} | {:>20} |\n", "model",
                "size", "params", "device", "threads", "test", "t/s (host)");
@@ -126,7 +178,10 @@ void bench(const BenchOptions& o, Io& io) {
     for (const unsigned n : o.generate) {
       if (n != 0) results.push_back(measure(engine, 0, n, o.repetitions));
     }
+    const std::optional<Plan> plan = board_plan(engine);
     for (const Result& r : results) {
+      const auto board = modelled(engine, plan ? &*plan : nullptr, r);
+      if (board) on_board.push_back({r, *board, plan->options.offload.npu_hz});
       if (o.as_json) {
         rows.push_back({{"model_filename", path},
                         {"model_type", fmt::format("{} {}", model.name(), type)},
@@ -144,6 +199,33 @@ void bench(const BenchOptions& o, Io& io) {
                         {"samples_ts", r.tokens_per_second},
                         {"load_s", load_seconds},
                         {"peak_memory_bytes", peak_memory()}});
+        if (engine.device_info() != nullptr) {
+          rows.back()["npu_submits_per_token"] = r.per_token(r.npu.submits);
+          rows.back()["npu_jobs_per_token"] = r.per_token(r.npu.jobs);
+        }
+        if (board) {
+          json row = rows.back();
+          row["source"] = "modelled";
+          row["n_threads"] = nullptr;
+          row["npu_mhz"] = plan->options.offload.npu_hz / 1e6;
+          row["avg_ts"] = r.tokens() / board->seconds();
+          row["stddev_ts"] = nullptr;
+          row["samples_ts"] = json::array();
+          row["binds"] = board->binds();
+          row["seconds"] = {{"total", board->seconds()},
+                            {"cpu_products", board->cpu_products},
+                            {"npu_mac", board->npu_mac},
+                            {"npu_memory", board->npu_memory},
+                            {"npu_dispatch", board->npu_dispatch},
+                            {"transfer", board->transfer},
+                            {"convert", board->convert},
+                            {"attention", board->attention},
+                            {"layers", board->layers}};
+          // The clock of the simulated machine, over all that was run.
+          row["npu_clock_s"] = std::chrono::duration<double>(r.npu.device).count();
+          for (const char* host : {"load_s", "peak_memory_bytes"}) row.erase(host);
+          rows.push_back(std::move(row));
+        }
       } else {
         fmt::print(io.out, "| {:24} | {:>12} | {:>10} | {:>8} | {:>7} | {:>7} | {:>20} |\n",
                    fmt::format("{} {}", model.name(), type).substr(0, 24), size, parameters,
@@ -158,6 +240,7 @@ void bench(const BenchOptions& o, Io& io) {
   } else {
     fmt::print(io.out, "\nload {:.2f} s (host), peak memory {:.0f} MiB\n", load_seconds,
                static_cast<double>(peak_memory()) / (1 << 20));
+    if (!on_board.empty()) print_board(on_board, io);
   }
 }
 
@@ -186,7 +269,8 @@ void add_bench(cli::App& app, Io& io) {
   add_weight_cache_option(*command, o->model);
   command->add_flag("--json", o->as_json, "JSON, with the names of llama-bench");
   command->footer(
-      "`host` figures are those of this computer's CPU.\n"
+      "`host` figures are those of this computer, a simulator's work included; `modelled` ones\n"
+      "(with --device sim or auto:sim) those of an RK3588 by the timing model.\n"
       "Exit codes: 0 ok, 2 usage, 3 no device or no permission, 4 bad model file, 5 device fault.\n"
       "Example: npu-chat bench -m model.gguf -p 512 -n 64 -t 1,2 --json");
   command->callback([o, &io] { bench(*o, io); });

@@ -112,14 +112,13 @@ Plan make_plan(const Model& model, const CpuTimes& cpu, const PlanOptions& optio
     g.rows_per_token = options.offload.quantisation.wide ? 2 : 1;
     g.npu_bytes = static_cast<double>(group_rows(shape, group)) * group_columns(shape, group);
     g.npu = npu_times(shape, group, options);
-    // The numbers of rows between two heights cost what the upper one costs: the CPU, which is
-    // slower the more rows there are, decides at the smallest of them.
-    std::uint32_t from = 1;
-    for (const NpuTime& time : g.npu) {
-      const bool faster = time.seconds() < kGain * cpu.of(group, from);
-      if (!faster) g.from_rows = OffloadPlan::kNever;
-      if (faster && g.from_rows == OffloadPlan::kNever) g.from_rows = from;
-      from = time.rows / g.rows_per_token + 1;
+    // From the tallest product down, as long as the NPU is the faster one.
+    const std::uint32_t most = g.npu.back().rows / g.rows_per_token;
+    for (std::uint32_t m = most; m != 0; --m) {
+      double seconds = 0;
+      for_each_turn(g, m, [&](const NpuTime& time) { seconds += time.seconds(); });
+      if (seconds >= kGain * cpu.of(group, m)) break;
+      g.from_rows = m;
     }
   }
   return plan;

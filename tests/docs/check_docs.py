@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
-SHOWN = ["README.md", "docs/bench.md", "docs/dt.md", "docs/npu-chat.md"]
+SHOWN = ["README.md", "docs/bench.md", "docs/dt.md", "docs/npu-chat.md", "docs/llm-plan.md"]
 CONSOLE = re.compile(r"```console\n\$ (.*)\n((?:.*\n)*?)```")
 
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -124,6 +125,62 @@ TEST(BenchCommand, JsonHasTheNamesOfLlamaBench) {
   EXPECT_EQ(rows[3].at("n_threads"), 2);
   EXPECT_THAT(npu_chat({"bench", "-p", "4", "-n", "0", "-r", "1", "-m", kModel}).out,
               testing::AllOf(HasSubstr("pp4"), testing::Not(HasSubstr("tg"))));
+}
+
+TEST(BenchCommand, KeepsModelledFiguresApartAndTheyAgreeWithTheSimulatedClock) {
+  const auto result =
+      npu_chat({"bench", "--device", "sim:mhz=1000", "-p", "40", "-n", "3", "-r", "1", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json rows = json::parse(result.out);
+  ASSERT_EQ(rows.size(), 4u);
+  for (const std::size_t i : {0u, 2u}) {
+    EXPECT_EQ(rows[i].at("source"), "host");
+    const json& board = rows[i + 1];
+    EXPECT_EQ(board.at("source"), "modelled");
+    EXPECT_EQ(board.at("npu_mhz"), 1000);
+    EXPECT_EQ(board.at("n_prompt"), rows[i].at("n_prompt"));
+    EXPECT_EQ(board.count("load_s"), 0u);
+    double sum = 0;
+    for (const auto& [name, seconds] : board.at("seconds").items())
+      if (name != "total") sum += seconds.get<double>();
+    const double total = board.at("seconds").at("total").get<double>();
+    EXPECT_NEAR(sum, total, 1e-12);
+    EXPECT_NEAR(board.at("avg_ts").get<double>(), (i == 0 ? 40 : 3) / total, 1e-6 / total);
+    // What ran counts as much as what was planned; the planner knows each job's longest core only.
+    const double planned = board.at("seconds").at("npu_mac").get<double>() +
+                           board.at("seconds").at("npu_memory").get<double>() +
+                           board.at("seconds").at("npu_dispatch").get<double>();
+    EXPECT_NEAR(board.at("npu_clock_s").get<double>() / planned, 1, 0.2);
+    // Four layers of four groups and the output, on three cores at most.
+    EXPECT_GT(rows[i].at("npu_submits_per_token").get<double>() * (i == 0 ? 40 : 1), 16);
+  }
+  EXPECT_LE(rows[2].at("npu_submits_per_token").get<double>(), 17 * 3);
+}
+
+TEST(PlanCommand, PrintsEveryTensorWithItsDeviceForBothKindsOfWork) {
+  const auto result = npu_chat({"plan", "--npu-mhz", "200,1000", "--json", "-m", kModel});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json plans = json::parse(result.out);
+  ASSERT_EQ(plans.size(), 2u);
+  for (const json& plan : plans) {
+    std::map<std::string, double> bytes;
+    for (const json& tensor : plan.at("tensors")) {
+      for (const char* kind : {"prefill", "decode"}) {
+        EXPECT_THAT(tensor.at(kind).at("device"), testing::AnyOf("npu", "cpu"));
+        EXPECT_GT(tensor.at(kind).at("npu_modelled_s").get<double>(), 0);
+        EXPECT_GT(tensor.at(kind).at("cpu_s").get<double>(), 0);
+      }
+      EXPECT_TRUE(bytes.emplace(tensor.at("name"), tensor.at("bytes").get<double>()).second);
+    }
+    // Seven matrices of each layer and the output.
+    EXPECT_EQ(bytes.size() % 7, 1u);
+    EXPECT_EQ(bytes.count("blk.0.ffn_down.weight"), 1u);
+    EXPECT_EQ(plan.at("npu_source"), "modelled");
+  }
+  EXPECT_GT(plans[0].at("summary").at("npu").at("prefill").at("seconds"),
+            plans[1].at("summary").at("npu").at("prefill").at("seconds"));
+  EXPECT_EQ(npu_chat({"plan", "--npu-mhz", "0"}).status, 2);
+  EXPECT_EQ(npu_chat({"plan", "-p", "0"}).status, 2);
 }
 
 TEST(Chat, AnswersAMessageOfThePromptAFileOrStdin) {

@@ -74,8 +74,8 @@ TEST(Plan, SplitsBetweenTheHeightsWhereTheTimesCross) {
   const Model model = tiny("Q8_0");
   const Plan free = make_plan(model, cpu_of(0, 0), {});
   for (const Group group : kGroups) {
-    // The CPU takes as long for 20 rows as the NPU does for 24: 16 rows are left to it, 17 are not,
-    // unless a row less would do.
+    // The CPU takes as long for 20 rows as the NPU does for 24: so at 21 rows, less than a
+    // twentieth more, it still keeps them.
     const auto& npu = free.of(group).npu;
     const auto at = std::ranges::find(npu, 24u, &NpuTime::rows);
     ASSERT_NE(at, npu.end());
@@ -83,7 +83,7 @@ TEST(Plan, SplitsBetweenTheHeightsWhereTheTimesCross) {
     const Plan plan = make_plan(model, cpu_of(0, at->seconds() / 20), {});
     const std::uint32_t from = plan.of(group).from_rows;
     ASSERT_NE(from, OffloadPlan::kNever);
-    EXPECT_GT(from, 17u) << "at 17 rows the CPU is still the faster one";
+    EXPECT_GE(from, 22u);
     // From there on the NPU is faster at every number of rows.
     for (std::uint32_t m = from; m <= 256; ++m) {
       double seconds = 0;
@@ -150,8 +150,8 @@ TEST(AutoDevice, IsTheCpuBitForBitWhereThePlanKeepsAllOnIt) {
   const Model model = tiny("Q8_0");
   Engine mixed(model, {.device = "auto:sim", .threads = 1, .context = 64});
   ASSERT_NE(mixed.plan(), nullptr);
-  ASSERT_EQ(mixed.plan()->offload().from_rows, all_on_cpu().from_rows)
-      << "this model is too small for an NPU";
+  for (const std::uint32_t from : mixed.plan()->offload().from_rows)
+    ASSERT_GT(from, 20u) << "this model is too small for an NPU";
   Engine cpu(model, {.device = "cpu", .threads = 1, .context = 64});
   EXPECT_EQ(cpu.plan(), nullptr);
   EXPECT_EQ(last_logits(mixed, 20), last_logits(cpu, 20));
