@@ -106,7 +106,9 @@ struct Engine::Impl {
     if (options.device == "cpu") {
       return std::make_unique<CpuProjector>(model, pool, options.exact, options.weight_cache);
     }
-    if (options.exact) {
+    const bool leaves_some = std::ranges::any_of(options.offload.plan.from_rows,
+                                                 [](std::uint32_t from) { return from > 1; });
+    if (options.exact && !leaves_some) {
       throw Error(ErrorCode::invalid_argument,
                   "f32 precision is for the CPU only: use --device cpu");
     }
@@ -124,6 +126,8 @@ struct Engine::Impl {
                         .dispatch = {},
                         .calibration = nullptr});
       options.offload.plan = plan->offload();
+    } else if (leaves_some) {
+      rest = std::make_unique<CpuProjector>(model, pool, options.exact, options.weight_cache);
     }
     std::vector<device::Device*> pointers;
     for (const auto& device : devices) pointers.push_back(device.get());

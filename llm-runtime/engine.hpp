@@ -21,14 +21,15 @@ struct EngineOptions {
   /// "cpu": no NPU. A device specification as everywhere ("sim", "rocket", ...): all matrix
   /// products on it. "auto:SPECIFICATION": what a plan gives to it, the rest on the CPU; "auto": on
   /// the chip if there is one, else on the simulator. The plan counts with the speed of this
-  /// computer's CPU beside a chip, with that of an RK3588 beside a simulator.
+  /// computer's CPU beside a chip, with that of an RK3588 beside a simulator. Where offload.plan
+  /// leaves work in spite of a specification without "auto", the CPU takes it.
   std::string device = "cpu";
   unsigned threads = 0;       ///< 0: one for each CPU
   std::uint32_t context = 0;  ///< tokens of a sequence; 0: the model's, at most 4096
   std::uint32_t sequences = 1;
   std::uint32_t batch = 512;  ///< rows evaluated at a time
   cpu::KvType kv_type = cpu::KvType::f16;
-  bool exact = false;               ///< weights as F32, F32 arithmetic, F32 cache: for comparisons
+  bool exact = false;  ///< on the CPU: weights as F32, F32 arithmetic and cache, for comparisons
   PackedCacheOptions weight_cache;  ///< of the CPU's weights; off unless asked for
   OffloadOptions offload;
 };

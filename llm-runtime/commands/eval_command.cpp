@@ -36,15 +36,27 @@ struct Way {
   EngineOptions engine;
 };
 
+/// False if there is no such group.
+bool leave_all_but(std::string_view group, OffloadPlan& plan) {
+  bool found = false;
+  for (std::size_t i = 0; i < kGroups.size(); ++i) {
+    const bool is = to_string(kGroups[i]) == group;
+    found |= is;
+    plan.from_rows[i] = is ? 1 : OffloadPlan::kNever;
+  }
+  return found;
+}
+
 /// "f32", "cpu" or "npu", this with options: see the help. Those named stand alone, so that
 /// "npu,rotate" is comparable with "npu,plain"; without any they are the default ones.
 Way parse_way(const std::string& text, const ModelOptions& options) {
   Way way{text, engine_options(options)};
   const auto refuse = [&] {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("'{}' is no way of computing: use f32, cpu or npu, this with any of "
-                            "plain, part=N, equalise, rotate, wide, separated by commas",
-                            text));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("'{}' is no way of computing: use f32, cpu or npu, this with any of "
+                    "plain, part=N, equalise, rotate, wide, only=GROUP, separated by commas",
+                    text));
   };
   std::vector<std::string> parts;
   for (std::size_t at = 0; at <= text.size();) {
@@ -70,6 +82,9 @@ Way parse_way(const std::string& text, const ModelOptions& options) {
       quantisation.rotate = true;
     } else if (part == "wide") {
       quantisation.wide = true;
+    } else if (part.starts_with("only=")) {
+      if (!leave_all_but(part.substr(5), way.engine.offload.plan)) refuse();
+      way.engine.exact = true;  // the rest: what is seen is the group's own error
     } else if (part.starts_with("part=") && part.size() > 5 && part.size() < 12 &&
                part.find_first_not_of("0123456789", 5) == std::string::npos) {
       quantisation.part = static_cast<std::uint32_t>(std::stoul(part.substr(5)));
@@ -354,6 +369,7 @@ void add_eval(cli::App& app, Io& io) {
       "  equalise  columns of the weights nearer to one size\n"
       "  rotate    a Hadamard rotation before rounding\n"
       "  wide      activations of 16 bits, as two rows\n"
+      "  only=G    just qkv, o, gate+up, down or output on the NPU, the rest in f32 on the CPU\n"
       "Of --questions: the share that is answered exactly, and how the right answers score.\n"
       "Exit codes: 0 ok, 2 usage, 3 no device or no permission, 4 bad file, 5 device fault.\n"
       "Example: npu-chat eval -m model.gguf --text notes.txt --way cpu --way npu --way npu,plain");

@@ -271,13 +271,14 @@ TEST(EvalCommand, TheNpuPathIsScoredAgainstF32) {
   const std::string folder = std::string(ROSENBLATT_SOURCE_DIR) + "/models/tiny-chat/";
   const std::string text = testing::TempDir() + "/text_" + std::to_string(::getpid());
   std::ofstream(text) << read(folder + "corpus.py").substr(0, 3000);
-  const auto result = npu_chat({"eval", "-m", folder + "tiny-chat-Q8_0.gguf", "--text", text,
-                                "--window", "64", "--windows", "2", "--json", "--way", "f32",
-                                "--way", "npu", "--way", "npu,part=128,rotate"});
+  const auto result =
+      npu_chat({"eval", "-m", folder + "tiny-chat-Q8_0.gguf", "--text", text, "--window", "64",
+                "--windows", "2", "--json", "--way", "f32", "--way", "npu", "--way",
+                "npu,part=128,rotate", "--way", "npu,rotate,wide,only=down"});
   std::filesystem::remove(text);
   ASSERT_EQ(result.status, 0) << result.err;
   const json rows = json::parse(result.out);
-  ASSERT_EQ(rows.size(), 3u);
+  ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0].at("kl_divergence"), 0);
   EXPECT_EQ(rows[0].at("top1_agreement"), 1);
   for (const json& row : rows) {
@@ -285,9 +286,12 @@ TEST(EvalCommand, TheNpuPathIsScoredAgainstF32) {
     EXPECT_GE(row.at("kl_divergence").get<double>(), 0);
     EXPECT_LT(row.at("kl_divergence").get<double>(), 0.1);
   }
-  EXPECT_GT(rows[1].at("kl_divergence").get<double>(), 0);
+  EXPECT_GT(rows[3].at("kl_divergence").get<double>(), 0);
+  EXPECT_GT(rows[1].at("kl_divergence").get<double>(),
+            rows[3].at("kl_divergence").get<double>());  // one group and finer steps
   EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "gpu"}).status, 2);
   EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "npu,part="}).status, 2);
+  EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "npu,only=q"}).status, 2);
   EXPECT_EQ(npu_chat({"eval", "--text", "/nonexistent"}).status, 4);
 }
 
