@@ -26,7 +26,7 @@ struct BenchOptions {
   ModelOptions model;
   std::vector<unsigned> prompt{512}, generate{64}, threads;
   unsigned repetitions = 5;
-  bool as_json = false;
+  bool as_json = false, no_warmup = false;
 };
 
 struct Result {
@@ -75,10 +75,10 @@ double evaluate(Engine& engine, unsigned prompt, unsigned generated) {
   return static_cast<double>(tokens.size()) / seconds_since(start);
 }
 
-Result measure(Engine& engine, unsigned prompt, unsigned generated, unsigned repetitions) {
+Result measure(Engine& engine, unsigned prompt, unsigned generated, const BenchOptions& o) {
   Result result{engine.options().threads, prompt, generated, {}};
-  evaluate(engine, prompt, std::min(generated, 4u));  // warms caches and clocks
-  for (unsigned i = 0; i < repetitions; ++i) {
+  if (!o.no_warmup) evaluate(engine, prompt, std::min(generated, 4u));  // caches and clocks
+  for (unsigned i = 0; i < o.repetitions; ++i) {
     const OffloadStats before =
         engine.offload_stats() != nullptr ? *engine.offload_stats() : OffloadStats{};
     result.tokens_per_second.push_back(evaluate(engine, prompt, generated));
@@ -173,10 +173,10 @@ void bench(const BenchOptions& o, Io& io) {
     load_seconds += seconds_since(packing);
     std::vector<Result> results;
     for (const unsigned n : o.prompt) {
-      if (n != 0) results.push_back(measure(engine, n, 0, o.repetitions));
+      if (n != 0) results.push_back(measure(engine, n, 0, o));
     }
     for (const unsigned n : o.generate) {
-      if (n != 0) results.push_back(measure(engine, 0, n, o.repetitions));
+      if (n != 0) results.push_back(measure(engine, 0, n, o));
     }
     const std::optional<Plan> plan = board_plan(engine);
     for (const Result& r : results) {
@@ -259,6 +259,7 @@ void add_bench(cli::App& app, Io& io) {
       ->capture_default_str();
   command->add_option("-t,--threads", o->threads, "threads; several: 1,2")->delimiter(',');
   command->add_option("-r,--repetitions", o->repetitions, "of each test")->capture_default_str();
+  command->add_flag("--no-warmup", o->no_warmup, "no evaluation before those that count");
   command->add_option("-c,--ctx-size", o->model.context,
                       "tokens of context (default: what the tests need)");
   command->add_option("-b,--batch-size", o->model.batch, "tokens evaluated at a time")

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cctype>
+#include <cerrno>  // program_invocation_short_name
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
@@ -85,7 +86,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   engine.exact = options.precision == "f32";
   engine.weight_cache.enabled = !options.no_weight_cache;
   engine.weight_cache.notice = [](std::string_view text) {
-    fmt::print(stderr, "npu-chat: {}\n", text);
+    fmt::print(stderr, "{}: {}\n", program_invocation_short_name, text);
   };
   return engine;
 }

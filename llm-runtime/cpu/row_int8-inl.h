@@ -18,17 +18,30 @@ HWY_BEFORE_NAMESPACE();
 namespace npu::llm::cpu::HWY_NAMESPACE {
 #if !LLM_PLAIN
 
+/// Adds the products of quads j .. j + 3, whose activations lie at q.
+template <bool kFast, TensorType kType>
+HWY_INLINE void dot_four_quads(const V32* w, const std::int8_t* q, V32* sum) {
+  constexpr bool kFull = kType == TensorType::q8_0;
+  const Quads x = load_quads(q);
+  LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[v] =
+      dot4_at<kFast, kFull, 0>(sum[v], as_factor<kType>(w[v]), x);
+  LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[v] =
+      dot4_at<kFast, kFull, 1>(sum[v], as_factor<kType>(w[kVectors + v]), x);
+  LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[v] =
+      dot4_at<kFast, kFull, 2>(sum[v], as_factor<kType>(w[2 * kVectors + v]), x);
+  LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[v] =
+      dot4_at<kFast, kFull, 3>(sum[v], as_factor<kType>(w[3 * kVectors + v]), x);
+}
+
 template <bool kFast, TensorType kType>
 HWY_INLINE void dot_group(const std::byte* slab, std::size_t columns, std::size_t g,
                           const std::int8_t* q, std::int32_t correction, V32* sum) {
-  constexpr bool kFull = kType == TensorType::q8_0;
   V32 w[8 * kVectors];
   load_codes<kType>(slab, columns, g, w);
   LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[v] =
       first_sum<kType, false>(correction);
-  LLM_UNROLL for (std::size_t j = 0; j < 8; ++j)
-      LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[v] =
-          dot4_at<kFast, kFull>(sum[v], as_factor<kType>(w[j * kVectors + v]), q + 32 * g + 4 * j);
+  dot_four_quads<kFast, kType>(w, q + 32 * g, sum);
+  dot_four_quads<kFast, kType>(w + 4 * kVectors, q + 32 * g + 16, sum);
 }
 
 // Bytes ahead of the weights in use. The hardware's prefetchers stop at the end of a page.
@@ -77,12 +90,10 @@ HWY_INLINE void dot_half_groups(const std::byte* slab, std::size_t g, const Acti
   constexpr TensorType kType = TensorType::q6_k;
   V32 w[8 * kVectors];
   load_codes<kType>(slab, kSlabColumns, g, w);
-  LLM_UNROLL for (std::size_t h = 0; h < 2; ++h)
-      LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) {
-    V32 s = first_sum<kType, false>(x.correction[2 * g + h]);
-    LLM_UNROLL for (std::size_t j = 4 * h; j < 4 * h + 4; ++j) s =
-        dot4_at<kFast, false>(s, w[j * kVectors + v], x.q + 32 * g + 4 * j);
-    sum[h * kVectors + v] = s;
+  LLM_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+    LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) sum[h * kVectors + v] =
+        first_sum<kType, false>(x.correction[2 * g + h]);
+    dot_four_quads<kFast, kType>(w + h * 4 * kVectors, x.q + 32 * g + 16 * h, sum + h * kVectors);
   }
 }
 

@@ -167,6 +167,64 @@ HWY_INLINE V32 dot2(V32 sum, V32 a, V32 b) {
 
 #endif
 
+#if HWY_ARCH_ARM_A64
+
+/// Sixteen activations, whose four quads a dot product names by their place.
+using Quads = V32;
+HWY_INLINE Quads load_quads(const std::int8_t* at) {
+  return load_bytes(reinterpret_cast<const std::uint8_t*>(at));
+}
+/// One of the four, as dot4() takes it.
+template <int quad>
+struct Factor {
+  V32 all;
+};
+template <int quad>
+HWY_INLINE Factor<quad> factor(Quads x) {
+  return {x};
+}
+template <bool kFast, bool kFull, int quad>
+HWY_INLINE V32 dot4(V32 sum, V32 w, Factor<quad> x) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if constexpr (kFast) {
+    return V32{vdotq_laneq_s32(sum.raw, vreinterpretq_s8_s32(w.raw),
+                               vreinterpretq_s8_s32(x.all.raw), quad)};
+  }
+#endif
+  return dot4<kFast, kFull>(sum, w, V32{vdupq_laneq_s32(x.all.raw, quad)});
+}
+template <bool kFast, bool kFull, int quad>
+HWY_INLINE V32 dot4_at(V32 sum, V32 w, Quads x) {
+  return dot4<kFast, kFull>(sum, w, factor<quad>(x));
+}
+
+/// The high four bits of every byte. `low` masks the low ones.
+HWY_INLINE V32 high_nibbles(V32 v, V32) {
+  return V32{vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(v.raw), 4))};
+}
+/// v with the bits of `from` where `mask` has ones; v has zeros there.
+HWY_INLINE V32 put_bits(V32 v, V32 from, V32 mask) {
+  return V32{vbslq_s32(vreinterpretq_u32_s32(mask.raw), from.raw, v.raw)};
+}
+
+#else
+
+using Quads = const std::int8_t*;
+HWY_INLINE Quads load_quads(const std::int8_t* at) { return at; }
+template <int quad>
+HWY_INLINE V32 factor(Quads x) {
+  return broadcast4(x + 4 * quad);
+}
+template <bool kFast, bool kFull, int quad>
+HWY_INLINE V32 dot4_at(V32 sum, V32 w, Quads x) {
+  return dot4_at<kFast, kFull>(sum, w, x + 4 * quad);
+}
+
+HWY_INLINE V32 high_nibbles(V32 v, V32 low) { return hn::And(hn::ShiftRight<4>(v), low); }
+HWY_INLINE V32 put_bits(V32 v, V32 from, V32 mask) { return hn::OrAnd(v, from, mask); }
+
+#endif
+
 #endif  // !LLM_PLAIN
 
 }  // namespace npu::llm::cpu::HWY_NAMESPACE

@@ -66,7 +66,20 @@ void fill(Tile& tile, std::size_t panel, const std::byte* slab, std::size_t colu
     load_scales<kType>(slab, tile.scale[0][panel], tile.pairs[0][panel], kMaxPanels * kPanelRows);
 }
 
-/// sum[r][v] = products of quads [first, last) of group g with rows of activations.
+/// sum[r][v] += products of one quad of a panel with rows of activations.
+template <bool kFast, bool kFull, int quad, std::size_t R>
+HWY_INLINE void dot_quad(const std::uint8_t* weights, const Quads (&x)[R], V32 (&sum)[R][kWide]) {
+  V32 w[kWide];
+  LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v) w[v] = load_bytes(weights + v * kLanes * 4);
+  LLM_UNROLL for (std::size_t r = 0; r < R; ++r) {
+    const auto four = factor<quad>(x[r]);
+    LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v) sum[r][v] =
+        dot4<kFast, kFull>(sum[r][v], w[v], four);
+  }
+}
+
+/// sum[r][v] = products of quads [first, last) of group g with rows of activations; both are
+/// multiples of 4.
 template <bool kFast, TensorType kType, std::size_t R, class Slab>
 HWY_INLINE void dot_tile(const Tile& tile, std::size_t panel, std::size_t g, std::size_t first,
                          std::size_t last, const Slab* x, std::size_t corrected,
@@ -74,15 +87,13 @@ HWY_INLINE void dot_tile(const Tile& tile, std::size_t panel, std::size_t g, std
   constexpr bool kFull = kType == TensorType::q8_0;
   LLM_UNROLL for (std::size_t r = 0; r < R; ++r) LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v)
       sum[r][v] = first_sum<kType, kUnsignedBytes>(x[r].correction[corrected]);
-  LLM_UNROLL for (std::size_t j = first; j < last; ++j) {
-    V32 w[kWide];
-    LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v) w[v] =
-        load_bytes(tile.w[g][j][panel] + v * kLanes * 4);
-    LLM_UNROLL for (std::size_t r = 0; r < R; ++r) {
-      const V32 four = broadcast4(x[r].q + 32 * g + 4 * j);
-      LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v) sum[r][v] =
-          dot4<kFast, kFull>(sum[r][v], w[v], four);
-    }
+  LLM_UNROLL for (std::size_t j = first; j < last; j += 4) {
+    Quads four[R];
+    LLM_UNROLL for (std::size_t r = 0; r < R; ++r) four[r] = load_quads(x[r].q + 32 * g + 4 * j);
+    dot_quad<kFast, kFull, 0>(tile.w[g][j][panel], four, sum);
+    dot_quad<kFast, kFull, 1>(tile.w[g][j + 1][panel], four, sum);
+    dot_quad<kFast, kFull, 2>(tile.w[g][j + 2][panel], four, sum);
+    dot_quad<kFast, kFull, 3>(tile.w[g][j + 3][panel], four, sum);
   }
 }
 

@@ -45,7 +45,7 @@ HWY_INLINE void load_codes(const std::byte* slab, std::size_t columns, std::size
   LLM_UNROLL for (std::size_t i = 0; i < 4 * kVectors; ++i) {
     const V32 two = load_bytes(bytes + g * 256 + i * kStep);
     w[i] = hn::And(two, low);
-    w[i + 4 * kVectors] = hn::And(hn::ShiftRight<4>(two), low);
+    w[i + 4 * kVectors] = high_nibbles(two, low);
   }
   const auto* high = bytes + slab_layout(kType, columns).high;
   if constexpr (has_fifth_bit(kType)) {
@@ -53,14 +53,14 @@ HWY_INLINE void load_codes(const std::byte* slab, std::size_t columns, std::size
     LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) {
       const V32 bits = load_bytes(high + g * 64 + v * kStep);
       V32* at = w + v;
-      at[0 * kVectors] = hn::OrAnd(at[0 * kVectors], move_bits<0, 4>(bits), mask);
-      at[1 * kVectors] = hn::OrAnd(at[1 * kVectors], move_bits<1, 4>(bits), mask);
-      at[2 * kVectors] = hn::OrAnd(at[2 * kVectors], move_bits<2, 4>(bits), mask);
-      at[3 * kVectors] = hn::OrAnd(at[3 * kVectors], move_bits<3, 4>(bits), mask);
-      at[4 * kVectors] = hn::OrAnd(at[4 * kVectors], move_bits<4, 4>(bits), mask);
-      at[5 * kVectors] = hn::OrAnd(at[5 * kVectors], move_bits<5, 4>(bits), mask);
-      at[6 * kVectors] = hn::OrAnd(at[6 * kVectors], move_bits<6, 4>(bits), mask);
-      at[7 * kVectors] = hn::OrAnd(at[7 * kVectors], move_bits<7, 4>(bits), mask);
+      at[0 * kVectors] = put_bits(at[0 * kVectors], move_bits<0, 4>(bits), mask);
+      at[1 * kVectors] = put_bits(at[1 * kVectors], move_bits<1, 4>(bits), mask);
+      at[2 * kVectors] = put_bits(at[2 * kVectors], move_bits<2, 4>(bits), mask);
+      at[3 * kVectors] = put_bits(at[3 * kVectors], move_bits<3, 4>(bits), mask);
+      at[4 * kVectors] = put_bits(at[4 * kVectors], move_bits<4, 4>(bits), mask);
+      at[5 * kVectors] = put_bits(at[5 * kVectors], move_bits<5, 4>(bits), mask);
+      at[6 * kVectors] = put_bits(at[6 * kVectors], move_bits<6, 4>(bits), mask);
+      at[7 * kVectors] = put_bits(at[7 * kVectors], move_bits<7, 4>(bits), mask);
     }
   }
   if constexpr (kType == TensorType::q6_k) {
@@ -69,10 +69,10 @@ HWY_INLINE void load_codes(const std::byte* slab, std::size_t columns, std::size
         LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) {
       const V32 bits = load_bytes(high + (g * 2 + half) * 64 + v * kStep);
       V32* at = w + half * 4 * kVectors + v;
-      at[0 * kVectors] = hn::OrAnd(at[0 * kVectors], move_bits<0, 4>(bits), mask);
-      at[1 * kVectors] = hn::OrAnd(at[1 * kVectors], move_bits<2, 4>(bits), mask);
-      at[2 * kVectors] = hn::OrAnd(at[2 * kVectors], move_bits<4, 4>(bits), mask);
-      at[3 * kVectors] = hn::OrAnd(at[3 * kVectors], move_bits<6, 4>(bits), mask);
+      at[0 * kVectors] = put_bits(at[0 * kVectors], move_bits<0, 4>(bits), mask);
+      at[1 * kVectors] = put_bits(at[1 * kVectors], move_bits<2, 4>(bits), mask);
+      at[2 * kVectors] = put_bits(at[2 * kVectors], move_bits<4, 4>(bits), mask);
+      at[3 * kVectors] = put_bits(at[3 * kVectors], move_bits<6, 4>(bits), mask);
     }
   }
 }
