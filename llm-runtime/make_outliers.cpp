@@ -100,8 +100,11 @@ void make_outliers(const Model& model, const OutlierOptions& options, const std:
   write_gguf(path, writer, [&](const GgufWriter::Tensor& tensor, const TensorSink& sink) {
     const bool copy = shape.tied && tensor.name == "output.weight";
     const WeightView view = file.weight_view(copy ? "token_embd.weight" : tensor.name);
-    const Scaling scaling = outliers.of(tensor.name);
     const bool vector = tensor.dims.size() == 1;
+    Scaling scaling = outliers.of(tensor.name);
+    // A tensor that the model does not use may have any shape under such a name.
+    if (scaling.rows.size() != (vector ? view.columns : view.rows)) scaling.rows.clear();
+    if (scaling.columns.size() != view.columns) scaling.columns.clear();
     std::vector<float> row(view.columns);
     for (std::uint32_t r = 0; r < view.rows; ++r) {
       dequantize_row(view, r, row);

@@ -105,10 +105,15 @@ void score_tokens(Engine& reference, std::span<const std::unique_ptr<Engine>> en
     engine.truncate(0, 0);
     return engine.append(rows);
   };
+  const std::size_t vocabulary = reference.model().shape().vocabulary;
+  if (static_cast<std::size_t>(tokens.back()) >= vocabulary) {  // the others go through the engine
+    throw Error(ErrorCode::bad_file,
+                fmt::format("token {} of the tokenizer is outside the model's vocabulary of {}",
+                            tokens.back(), vocabulary));
+  }
   const std::span<const float> want = evaluate(reference);
   std::vector<std::span<const float>> got;
   for (const auto& engine : engines) got.push_back(evaluate(*engine));
-  const std::size_t vocabulary = reference.model().shape().vocabulary;
   for (std::size_t at = 0, i = first; i + 1 < tokens.size(); ++i, at += vocabulary) {
     const std::span<const float> logits = want.subspan(at, vocabulary);
     add_score(exact, logits, logits, tokens[i + 1]);

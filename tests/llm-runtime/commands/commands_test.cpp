@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "llm-runtime/commands/options.hpp"
+#include "llm-runtime/make_random.hpp"
 
 namespace npu::llm {
 namespace {
@@ -293,6 +294,33 @@ TEST(EvalCommand, TheNpuPathIsScoredAgainstF32) {
   EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "npu,part="}).status, 2);
   EXPECT_EQ(npu_chat({"eval", "--text", text, "--way", "npu,only=q"}).status, 2);
   EXPECT_EQ(npu_chat({"eval", "--text", "/nonexistent"}).status, 4);
+}
+
+TEST(EvalCommand, ATokenBeyondTheModelsVocabularyIsRefused) {
+  // A tokenizer of 300 tokens and an embedding of 280.
+  const std::string path = testing::TempDir() + "/short_" + std::to_string(::getpid());
+  const RandomModelOptions options{{"short", 64, 1, 2, 1, 64, 300, 64, true}, file_type("f32")};
+  const std::vector<std::byte> bytes = gguf_bytes(
+      random_model_header(options),
+      [&](const auto& tensor, const TensorSink& sink) { random_tensor(options, tensor, sink); });
+  const GgufFile whole = GgufFile::parse(bytes, "whole");
+  GgufWriter writer;
+  for (const std::string_view key : whole.keys()) writer.put_value(key, *whole.value(key));
+  for (const TensorInfo& tensor : whole.tensors()) {
+    std::vector<std::uint64_t> dims(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
+    if (tensor.name == "token_embd.weight") dims[1] = 280;
+    writer.add_tensor(tensor.name, dims, TensorType::f32);
+  }
+  write_gguf(path + ".gguf", writer, [&](const GgufWriter::Tensor& tensor, const TensorSink& sink) {
+    sink({whole.find(tensor.name)->data, tensor.bytes});
+  });
+  std::ofstream(path) << "abc<|im_end|>";
+  const auto result = npu_chat(
+      {"eval", "-m", path + ".gguf", "--text", path, "--special", "--window", "4", "--way", "f32"});
+  EXPECT_EQ(result.status, 4) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("token 299"));
+  std::filesystem::remove(path);
+  std::filesystem::remove(path + ".gguf");
 }
 
 TEST(NpuChat, BadInputHasItsExitCode) {

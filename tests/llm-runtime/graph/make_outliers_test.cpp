@@ -11,6 +11,7 @@
 
 #include "llm-runtime/cpu_projector.hpp"
 #include "llm-runtime/engine.hpp"
+#include "llm-runtime/gguf_writer.hpp"
 #include "llm-runtime/make_random.hpp"
 #include "regdb/error.hpp"
 
@@ -98,6 +99,35 @@ TEST_F(MakeOutliers, EveryInputHasLargeChannels) {
                                                           {"ffn_norm", 3},
                                                           {"ffn_up", 3},
                                                           {"result_norm", 3}}));
+}
+
+TEST_F(MakeOutliers, CopiesTensorsThatTheModelDoesNotUse) {
+  const Model from = random_model(true, "f32");
+  GgufWriter writer;
+  for (const std::string_view key : from.file().keys())
+    writer.put_value(key, *from.file().value(key));
+  for (const TensorInfo& tensor : from.file().tensors()) {
+    writer.add_tensor(tensor.name, std::span(tensor.dims).first(tensor.n_dims), TensorType::f32);
+  }
+  writer.add_matrix("blk.9.ffn_up.weight", 1000, 7, TensorType::f32);
+  writer.add_vector("blk.9.attn_v.bias", 1000, TensorType::f32);
+  write_gguf(path("more"), writer, [&](const GgufWriter::Tensor& tensor, const TensorSink& sink) {
+    const TensorInfo* known = from.file().find(tensor.name);
+    const std::vector<float> ones(tensor.bytes / 4, 1.0f);
+    sink(known != nullptr ? std::span(known->data, known->bytes) : std::as_bytes(std::span(ones)));
+  });
+  const Model more = Model::load(path("more"));
+  make_outliers(more, {}, path("to"));
+  const Model to = Model::load(path("to"));
+  EXPECT_EQ(logits(to), logits(from));
+  for (const char* name : {"blk.9.ffn_up.weight", "blk.9.attn_v.bias"}) {
+    const WeightView view = to.file().weight_view(name);
+    const auto* values = reinterpret_cast<const float*>(view.data);
+    for (std::size_t i = 0; i < std::size_t{view.rows} * view.columns; ++i) {
+      ASSERT_EQ(values[i], 1) << name << " " << i;
+    }
+  }
+  std::filesystem::remove(path("more"));
 }
 
 TEST_F(MakeOutliers, RefusesWhatIsNoPowerOfTwo) {
