@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'USAGE'
-scripts/setup.sh [--minimal | --virtual-board | --dev] [--list]
+scripts/setup.sh [--minimal | --virtual-board | --dev | --e2e] [--list]
 
 Installs, through apt, what Rosenblatt needs. Does nothing if everything is there already.
 
@@ -17,6 +17,7 @@ Installs, through apt, what Rosenblatt needs. Does nothing if everything is ther
              initramfs tools, a cross compiler
   --dev      both, and what the tests need: GoogleTest, clang with its sanitizers and libFuzzer,
              formatters and linters, and QEMU to run arm64 binaries here (default)
+  --e2e      that, and what the tests labelled e2e need: node, npm and a browser
   --list     only print the packages that are missing
 
 Example: scripts/setup.sh --minimal
@@ -30,6 +31,7 @@ while (($#)); do
         --minimal) kind=minimal ;;
         --virtual-board) kind=virtual-board ;;
         --dev) kind=dev ;;
+        --e2e) kind=e2e ;;
         --list) list_only=yes ;;
         -h | --help) usage && exit 0 ;;
         *) usage >&2 && exit 2 ;;
@@ -73,18 +75,25 @@ if [[ $kind != minimal ]]; then
     fi
 fi
 
-if [[ $kind == dev ]]; then
+if [[ $kind == dev || $kind == e2e ]]; then
     needs "tests and benchmarks" libgtest-dev libgmock-dev libbenchmark-dev
     needs "libFuzzer and a second compiler" clang libclang-rt-dev
     needs "formatting and linting" clang-format clang-tidy shellcheck
     needs "rebuilds in seconds" ccache
     needs "building .deb packages" dpkg-dev file
+    needs "npu-serve with another's client" curl
     needs "the table of letters that the tokenizer uses is checked against it" unicode-data
     if [[ $host == amd64 ]]; then
         needs "tests of the cross build" libgtest-dev:arm64 libgmock-dev:arm64 \
             libbenchmark-dev:arm64
         needs "running arm64 tests on this machine" qemu-user-static
     fi
+fi
+
+if [[ $kind == e2e ]]; then
+    needs "npu-serve with OpenAI's client and in a browser" chromium nodejs
+    # Other vendors' nodejs brings it.
+    command -v npm >/dev/null || needs "clients that npm packages" npm
 fi
 
 # installed PACKAGE[:ARCH]: whether dpkg has it, for the named or else this machine's architecture.

@@ -17,7 +17,7 @@ Installs what is needed (scripts/setup.sh --dev), builds into build/<preset>/ an
   fuzz      every fuzzer, built with clang, for a few seconds from its corpus (with --all clang
             builds everything)
 
-  --all             also the tests labelled slow, virtual-board and teflon
+  --all             also the tests labelled slow, virtual-board, teflon and e2e
   --fuzz SECONDS    time for each fuzzer, from a seed of its own each time; 0 only replays the
                     corpora (default: 20 s from a fixed seed, so that a finding can be repeated)
   --preset PRESET   only this one of release, debug, asan, aarch64, fuzz
@@ -106,11 +106,11 @@ fuzz() {
 }
 
 heading "Setup: Debian packages"
-scripts/setup.sh --dev
+if [[ $everything == no ]]; then scripts/setup.sh --dev; else scripts/setup.sh --e2e; fi
 
 # Sanitizers and emulation are for the quick tests; what takes long runs once, in release.
 # clang builds what the fuzzers need, which is all but the tests.
-skip=(--label-exclude '^(slow|virtual-board|teflon)$')
+skip=(--label-exclude '^(slow|virtual-board|teflon|e2e)$')
 clang_target=fuzzers
 [[ $everything == no ]] || { skip=() && clang_target=all; }
 

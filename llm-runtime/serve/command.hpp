@@ -17,7 +17,7 @@ struct ServeOptions {
   unsigned port = 8080;
   std::string alias, key_file;
   std::vector<std::string> keys;
-  unsigned parallel = 8, queue = 64, most_tokens = 0;
+  unsigned parallel = 8, queue = 128, most_tokens = 0;
   std::uint64_t most_body = 4u << 20;
   double timeout = 600, drain_timeout = 30;
   bool verbose = false, as_json = false;

@@ -111,7 +111,7 @@ void Scheduler::Impl::run() {
   }
 }
 
-/// Tickets in the order of their coming, to the free session that holds most of their prompt.
+/// Tickets in the order of their coming.
 void Scheduler::Impl::admit() {
   const std::lock_guard lock(mutex);
   std::erase_if(queue, [](const Ticket& ticket) { return ticket.answer->cancelled(); });
@@ -126,6 +126,8 @@ void Scheduler::Impl::admit() {
   state.queued = static_cast<std::uint32_t>(queue.size());
 }
 
+/// Of the free sessions that which holds most of the prompt, if that is much of either; else the
+/// one that was not used for longest.
 void Scheduler::Impl::take_seat(Ticket ticket) {
   const std::vector<TokenId>& prompt = ticket.job.prompt;
   std::uint32_t best = 0;
@@ -134,16 +136,19 @@ void Scheduler::Impl::take_seat(Ticket ticket) {
   for (std::uint32_t i = 0; i < slots.size(); ++i) {
     if (slots[i].session != nullptr) continue;
     const std::span<const TokenId> have = engine.tokens(i);
-    const auto common =
-        static_cast<std::size_t>(std::ranges::mismatch(have, prompt).in1 - have.begin());
-    // Of equal ones that which was not used for longest: a conversation may come back to the other.
+    auto common = static_cast<std::size_t>(std::ranges::mismatch(have, prompt).in1 - have.begin());
+    // Every chat begins with the same few tokens: these are no reason to end another's
+    // conversation.
+    if (2 * common < std::min(have.size(), prompt.size())) common = 0;
     if (!found || common > most || (common == most && slots[i].used < slots[best].used)) {
       found = true;
       best = i;
       most = common;
     }
   }
-  // The last token is evaluated in any case, for its logits.
+  // What little there is in common serves in any case. The last token is evaluated for its logits.
+  const std::span<const TokenId> have = engine.tokens(best);
+  most = static_cast<std::size_t>(std::ranges::mismatch(have, prompt).in1 - have.begin());
   const auto cached = static_cast<std::uint32_t>(std::min(most, prompt.size() - 1));
   engine.truncate(best, cached);
   state.prompt_tokens += prompt.size();

@@ -28,7 +28,7 @@ struct Job {
 };
 
 struct SchedulerOptions {
-  std::uint32_t queue = 64;       ///< jobs that may wait
+  std::uint32_t queue = 128;      ///< jobs that may wait
   std::uint32_t most_tokens = 0;  ///< of any answer; 0: as many as fit
 };
 
@@ -54,7 +54,7 @@ class Scheduler {
 
   /// All of the jobs or none: 400 for a prompt that is empty, outside the vocabulary or does not
   /// fit the context, 429 if too many wait already, 503 after drain(). A job takes the free session
-  /// that holds most of its prompt.
+  /// that holds most of its prompt, if that is half of either, else the one idle for longest.
   std::variant<std::shared_ptr<Answer>, Refusal> submit(std::vector<Job> jobs);
 
   /// Takes nothing new from here on.

@@ -176,6 +176,25 @@ TEST(Scheduler, ASessionThatHoldsThePromptIsTakenAgain) {
   EXPECT_EQ(server.scheduler.state().cached_tokens, 79u);
 }
 
+TEST(Scheduler, AnotherConversationIsLeftAloneAsLongAsThereIsAnOlderSession) {
+  Server server(endless_model(), {.threads = 2, .context = 256, .sequences = 3});
+  Tokens a(40), b(40), c(40);
+  std::iota(a.begin(), a.end(), 10);
+  std::iota(b.begin(), b.end(), 500);
+  std::iota(c.begin(), c.end(), 700);
+  b[0] = c[0] = a[0];  // as chats do
+  for (const Tokens& prompt : {a, b, c}) end_of(*server.submit(greedy(prompt, 2)));
+  for (const Tokens& prompt : {a, b, c}) {
+    EXPECT_EQ(end_of(*server.submit(greedy(prompt, 2))).usage.cached_tokens, 39u);
+  }
+  Tokens d(40);
+  std::iota(d.begin(), d.end(), 900);
+  d[0] = a[0];
+  EXPECT_EQ(end_of(*server.submit(greedy(d, 2))).usage.cached_tokens, 1u);  // where a was
+  EXPECT_EQ(end_of(*server.submit(greedy(b, 2))).usage.cached_tokens, 39u);
+  EXPECT_EQ(end_of(*server.submit(greedy(c, 2))).usage.cached_tokens, 39u);
+}
+
 TEST(Scheduler, SeveralChoicesOfOneRequest) {
   Server server(endless_model(), {.threads = 2, .context = 64, .sequences = 2});
   auto result = server.scheduler.submit({greedy({5}, 4), greedy({6}, 7), greedy({8}, 2)});
