@@ -46,7 +46,7 @@ Connection::~Connection() {
   // Closed with something unread, TCP would reset the connection, and the client might never see
   // the answer: read for a moment what it still sends.
   shutdown(socket_, SHUT_WR);
-  const auto until = Clock::now() + std::chrono::milliseconds(500);
+  const auto until = Clock::now() + linger_;
   std::array<char, 65536> rest;
   while (poll_until(socket_, POLLIN, until) != 0 &&
          recv(socket_, rest.data(), rest.size(), MSG_DONTWAIT) > 0) {

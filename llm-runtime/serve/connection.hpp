@@ -27,6 +27,8 @@ class Connection {
   std::ptrdiff_t write(const char* from, std::size_t size);
   bool readable();
   bool writable();
+  /// How long it is listened to, behind the answer, if the client keeps it open: half a second.
+  void set_linger(std::chrono::milliseconds most) { linger_ = most; }
   /// The client has not closed its side.
   bool connected() const;
   bool too_large() const { return received_ > most_bytes_; }
@@ -36,7 +38,7 @@ class Connection {
   int socket_;
   std::uint64_t most_bytes_, received_ = 0;
   Clock::time_point receive_until_;
-  std::chrono::milliseconds send_timeout_;
+  std::chrono::milliseconds send_timeout_, linger_{500};
   std::array<char, 4096> buffer_;  ///< the library reads headers byte by byte
   std::size_t begin_ = 0, end_ = 0;
 };

@@ -25,14 +25,14 @@ constexpr std::size_t kMostHeaderBytes = 256 << 10;
 constexpr int kBacklog = 512;
 
 /// What this thread is to do with a connection that it got.
-thread_local bool refusing = false;
+thread_local bool refusing = false, refuse_in_haste = false;
 thread_local Connection* current = nullptr;
 
 /// Threads of which there are always as many as there were at the beginning.
 class Workers : public httplib::TaskQueue {
  public:
-  Workers(unsigned workers, unsigned waiting) : waiting_(waiting) {
-    for (unsigned i = 0; i < workers; ++i) threads_.emplace_back([this] { run(jobs_); });
+  Workers(unsigned workers, unsigned waiting) : most_(std::size_t{workers} + waiting) {
+    for (unsigned i = 0; i < workers; ++i) threads_.emplace_back([this] { run(served_); });
     threads_.emplace_back([this] {
       refusing = true;
       run(refused_);
@@ -40,11 +40,12 @@ class Workers : public httplib::TaskQueue {
   }
 
   void enqueue(std::function<void()> job) override {
-    {
-      const std::lock_guard lock(mutex_);
-      (jobs_.size() < idle_ + waiting_ ? jobs_ : refused_).push_back(std::move(job));
-    }
-    changed_.notify_all();
+    const std::lock_guard lock(mutex_);
+    // Counted until they are done: how many threads wait is not known while some are waking up.
+    Jobs& jobs = served_.unfinished < most_ ? served_ : refused_;
+    ++jobs.unfinished;
+    jobs.waiting.push_back(std::move(job));
+    jobs.changed.notify_one();
   }
 
   void shutdown() override {
@@ -52,32 +53,37 @@ class Workers : public httplib::TaskQueue {
       const std::lock_guard lock(mutex_);
       ending_ = true;
     }
-    changed_.notify_all();
+    served_.changed.notify_all();
+    refused_.changed.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
 
  private:
-  void run(std::deque<std::function<void()>>& jobs) {
+  struct Jobs {
+    std::deque<std::function<void()>> waiting;
+    std::size_t unfinished = 0;
+    std::condition_variable changed;
+  };
+
+  void run(Jobs& jobs) {
     std::unique_lock lock(mutex_);
-    const bool worker = &jobs == &jobs_;
     for (;;) {
-      idle_ += worker ? 1 : 0;
-      changed_.wait(lock, [&] { return !jobs.empty() || ending_; });
-      idle_ -= worker ? 1 : 0;
-      if (jobs.empty()) return;
-      std::function<void()> job = std::move(jobs.front());
-      jobs.pop_front();
+      jobs.changed.wait(lock, [&] { return !jobs.waiting.empty() || ending_; });
+      if (jobs.waiting.empty()) return;
+      std::function<void()> job = std::move(jobs.waiting.front());
+      jobs.waiting.pop_front();
+      refuse_in_haste = !jobs.waiting.empty();
       lock.unlock();
       job();
       job = nullptr;
       lock.lock();
+      --jobs.unfinished;
     }
   }
 
+  const std::size_t most_;
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> jobs_, refused_;
-  std::size_t waiting_, idle_ = 0;
+  Jobs served_, refused_;
   bool ending_ = false;
   std::vector<std::thread> threads_;
 };
@@ -195,6 +201,8 @@ struct HttpServer::Impl : httplib::Server {
     Connection connection(socket, options.most_body + kMostHeaderBytes, options.receive_timeout,
                           options.send_timeout);
     if (refusing) {
+      // One thread refuses them all: it has time for a slow client only if there are no others.
+      connection.set_linger(std::chrono::milliseconds(refuse_in_haste ? 50 : 2000));
       const std::string text = wire(hooks.busy());
       return connection.write(text.data(), text.size()) == static_cast<ssize_t>(text.size());
     }

@@ -25,6 +25,7 @@ expect() { # expect WHAT WANT GOT
 # start ARGUMENTS...: sets pid and url, when it is ready.
 start() {
     rm -f "$scratch/answer"
+    : >"$scratch/out"
     "$serve" --port 0 "$@" >"$scratch/out" 2>"$scratch/err" &
     pid=$!
     for _ in $(seq 600); do

@@ -88,6 +88,7 @@ try {
     },
     async "stops an answer"() {
       await page.goto(process.env.NPU_SERVE_ENDLESS_URL);
+      await fill("#temperature", "0");  // then its answer does not end by itself
       await say("go");
       await until("a part of the answer", async () => ((await all(".assistant"))[0] ?? "").length > 20);
       assert.equal(await answered(), false);

@@ -30,6 +30,7 @@ trap finish EXIT
 start() {
     local name=$1
     shift
+    : >"$scratch/$name.out"
     "$serve" --port 0 "$@" >"$scratch/$name.out" &
     pids+=("$!")
     until [[ $(wc -l <"$scratch/$name.out") -ge 2 ]]; do
@@ -41,6 +42,7 @@ start() {
 
 export NPU_SERVE_API_KEY=e2e-key
 start tiny --alias e2e-model
+: >"$scratch/endless.out"
 (
     unset NPU_SERVE_API_KEY
     exec "$serve" --port 0 -m "$endless" -c 100000 --parallel 2 >"$scratch/endless.out"
