@@ -129,7 +129,7 @@ struct Totals {
 class Session {
  public:
   Session(const ChatOptions& options, Io& io)
-      : o_(options), io_(io), model_(Model::load(model_path(options.model))) {
+      : o_(options), io_(io), model_(load(model_path(options.model), io)) {
     chat_ = std::make_unique<Chat>(o_, model_);
     if (!o_.system.empty()) chat_->dialog.set_system(o_.system);
     if (!o_.prompt_cache.empty() && std::ifstream(o_.prompt_cache).good()) {
@@ -162,7 +162,7 @@ class Session {
   void interactive() {
     // At the prompt Ctrl-C drops the line. What asks the program to end may not leave the terminal
     // as libedit has set it.
-    const CatchSignal guard(SIGINT), term(SIGTERM), hangup(SIGHUP);
+    const CatchSignal guard(SIGINT), term(SIGTERM), hangup(SIGHUP), quit(SIGQUIT);
     LineEditor editor(state_file("npu-chat.history"));
     const EngineOptions& engine = chat_->engine.options();
     fmt::print(io_.err,
@@ -201,6 +201,16 @@ class Session {
   }
 
  private:
+  static Model load(const std::string& path, Io& io) {
+    Model model = Model::load(path);
+    // Packing takes seconds for a large one.
+    if (io.err_is_terminal && model.weight_bytes() > (64u << 20)) {
+      fmt::print(io.err, "loading {}\n", visible(path));
+      io.err.flush();
+    }
+    return model;
+  }
+
   /// A message or command, over several lines if they end in a backslash. False at the end.
   bool read(LineEditor& editor, std::string& line) {
     line.clear();
@@ -242,7 +252,8 @@ class Session {
         if (!piece.empty()) inside_line_ = piece.back() != '\n';
       };
     }
-    const Reply reply = chat_->dialog.ask(text, o_.predict, hooks);
+    const Reply reply =
+        chat_->dialog.ask(text, static_cast<unsigned>(std::max(o_.predict, 0)), hooks);
     totals_.add(reply);
     return reply;
   }
@@ -433,7 +444,7 @@ void add_chat_options(cli::App& app, ChatOptions& o) {
   app.add_option("--chat-template", o.chat_template, "the model's own, or ChatML")
       ->check(cli::IsMember({"model", "chatml"}))
       ->capture_default_str();
-  app.add_option("-n,--predict", o.predict, "longest answer in tokens; 0: no limit")
+  app.add_option("-n,--predict", o.predict, "longest answer in tokens; 0 or -1: no limit")
       ->capture_default_str();
   app.add_option("--prompt-cache", o.prompt_cache,
                  "file that keeps the evaluated conversation for the next start");

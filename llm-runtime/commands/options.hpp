@@ -60,7 +60,7 @@ struct ChatOptions {
   SamplerOptions sampler;
   std::string prompt, file, system, prompt_cache;
   std::string chat_template = "model";
-  unsigned predict = 0;
+  int predict = 0;
   bool lines = false, as_json = false, stats = false, no_status = false;
   friend bool operator==(const ChatOptions&, const ChatOptions&) = default;
 };

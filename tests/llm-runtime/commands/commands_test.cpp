@@ -192,6 +192,7 @@ TEST(Chat, AnswersAMessageOfThePromptAFileOrStdin) {
   EXPECT_EQ(npu_chat({"--temp", "0", "-f", "-"}, question).out, answer);
   EXPECT_EQ(npu_chat({"-p", question, "--temp", "0", "--device", "sim"}).out, answer);
   EXPECT_EQ(npu_chat({"-p", question, "--temp", "0"}, "not read").out, answer);
+  EXPECT_EQ(npu_chat({"-p", question, "--temp", "0", "-n", "-1"}).out, answer);
 }
 
 TEST(Chat, JsonTellsWhatItTookAndLinesAreOneConversation) {

@@ -352,7 +352,7 @@ class OnATerminal(unittest.TestCase):
         self.assertIn("cannot be written", t.shown)
 
     def test_a_signal_that_ends_it_leaves_the_terminal_in_order(self):
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             with self.subTest(number=number):
                 cache = self.folder / f"cache{number}"
                 t = self.chat("--temp", "0", "--prompt-cache", str(cache))
