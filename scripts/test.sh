@@ -86,21 +86,35 @@ run_tests() { # run_tests PRESET CTEST-OPTIONS...
     ctest --preset "$@" --no-tests=error
 }
 
-fuzz() {
-    local list binary seeds name corpus failed=no
+fuzz_one() { # fuzz_one LIST: the fuzzer that this file describes
+    local name binary seeds corpus
+    name=$(basename "$1")
+    { read -r binary && read -r seeds; } <"$1"
+    corpus=build/fuzz/corpus/$name # libFuzzer writes what it finds into its first folder
+    mkdir -p "$corpus"
+    if quietly "build/fuzz/$name.log" "$binary" -max_total_time="$fuzz_seconds" \
+        -seed="$fuzz_seed" -timeout=20 -rss_limit_mb=4096 \
+        -artifact_prefix="build/fuzz/$name-" "$corpus" ${seeds:+"$seeds"}; then
+        say "$name: $(grep '^Done ' "build/fuzz/$name.log"), no finding"
+    else
+        say "$name: a finding; the input is build/fuzz/$name-*"
+        return 1
+    fi
+}
+
+fuzz() { # as many at a time as there are CPUs
+    local list running=0 failed=no
     for list in build/fuzz/fuzzers/*; do
-        name=$(basename "$list")
-        { read -r binary && read -r seeds; } <"$list"
-        corpus=build/fuzz/corpus/$name # libFuzzer writes what it finds into its first folder
-        mkdir -p "$corpus"
-        if quietly "build/fuzz/$name.log" "$binary" -max_total_time="$fuzz_seconds" \
-            -seed="$fuzz_seed" -timeout=20 -rss_limit_mb=4096 \
-            -artifact_prefix="build/fuzz/$name-" "$corpus" ${seeds:+"$seeds"}; then
-            say "$name: $(grep '^Done ' "build/fuzz/$name.log"), no finding"
-        else
-            say "$name: a finding; the input is build/fuzz/$name-*"
-            failed=yes
+        if ((running == $(nproc))); then
+            wait -n || failed=yes
+            running=$((running - 1))
         fi
+        fuzz_one "$list" &
+        running=$((running + 1))
+    done
+    while ((running > 0)); do
+        wait -n || failed=yes
+        running=$((running - 1))
     done
     [[ $failed == no ]]
 }
