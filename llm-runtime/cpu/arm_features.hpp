@@ -19,4 +19,15 @@ inline bool has_dotprod() {
 #endif
 }
 
+/// SMMLA, products of 2 x 8 by 8 x 2 bytes (Cortex-X2, A710, Neoverse V1 and later).
+inline bool has_i8mm() {
+#if defined(__aarch64__)
+  constexpr unsigned long kI8mm = 1UL << 13;  // [asm/hwcap.h, HWCAP2_I8MM]
+  static const bool has = has_dotprod() && (getauxval(AT_HWCAP2) & kI8mm) != 0;
+  return has;
+#else
+  return false;
+#endif
+}
+
 }  // namespace npu::llm::cpu

@@ -61,6 +61,13 @@ void multiply(const Panels& w, const Activations32* x, std::size_t stride, std::
 void multiply(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
               float* sums);
 }  // namespace dotprod
+/// The same where has_i8mm().
+namespace i8mm {
+void multiply(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
+              float* sums);
+void multiply(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
+              float* sums);
+}  // namespace i8mm
 
 /// The definition of the arithmetic in plain C++: also the path of CPUs without AVX2 or NEON.
 namespace plain {

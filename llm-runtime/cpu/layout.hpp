@@ -12,7 +12,7 @@
 //
 //   Q4_0   low nibbles; d [g][r] (f16)
 //   Q5_0   low nibbles; fifth bits [g][r][b], that of quad j in bit j; d [g][r]
-//   Q8_0   values + 128 as bytes [g][j][r][b]; d [g][r]
+//   Q8_0   values as signed bytes [g][j][r][b]; d [g][r]
 //   Q4_K   low nibbles; scales [12][r] (the file's twelve bytes); d [r]; dmin [r]
 //   Q5_K   low nibbles; fifth bits [g][r][b]; scales [12][r]; d [r]; dmin [r]
 //   Q6_K   low nibbles; upper bits [g][2][r][b], those of quads 4 h + i in bits 2 i, 2 i + 1 of
@@ -59,7 +59,8 @@ constexpr SlabLayout slab_layout(TensorType type, std::size_t columns) {
   }
 }
 
-/// What is subtracted from a stored value before it is scaled.
+/// What is subtracted from a code, which is unsigned, before it is scaled. (The codes of Q8_0 are
+/// the stored bytes with the sign bit flipped.)
 constexpr int value_offset(TensorType type) {
   switch (type) {
     case TensorType::q4_0: return 8;

@@ -32,7 +32,7 @@ std::size_t packed_size(TensorType type, std::size_t rows, std::size_t columns) 
   return panels(rows) * panel_bytes(type, columns);
 }
 
-std::string_view packed_layout() { return "panel16-1"; }
+std::string_view packed_layout() { return "panel16-2"; }
 
 Matrix::Matrix(const WeightView& view, ThreadPool& pool)
     : type_(view.type), rows_(view.rows), columns_(view.columns) {

@@ -114,6 +114,7 @@ void dequantize_slab(const std::byte* slab, std::size_t columns, float* out) {
           factor = load_halves(slab + layout.d + (g * kPanelRows + row) * 2);
         }
         V32 codes = w[j * kVectors + v];
+        if constexpr (kType == TensorType::q8_0) codes = flip_signs(codes);
         for (std::size_t b = 0; b < 4; ++b) {
           const V32 code = hn::And(codes, hn::Set(d32, 255));
           codes = hn::ShiftRight<8>(codes);

@@ -29,12 +29,14 @@ void multiply_of_256(const Panels& w, const Activations256* x, std::size_t strid
 
 #else
 
-// On ARM the inner loops with dot products are a file of their own, multiply_int8_dotprod.cpp.
-constexpr bool kFast = HWY_ARCH_X86;
+// On ARM the inner loops with dot products are a file of their own, multiply_int8_dotprod.cpp,
+// and those with matrix products another, multiply_int8_i8mm.cpp.
+constexpr Dots kFast = Dots::none;
 
 void multiply_of_32(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
                     float* sums) {
 #if HWY_ARCH_ARM_A64
+  if (m > 1 && has_i8mm()) return i8mm::multiply(w, x, stride, m, sums);
   if (has_dotprod()) return dotprod::multiply(w, x, stride, m, sums);
 #endif
   multiply_any<kFast>(w, x, stride, m, sums);
@@ -42,6 +44,7 @@ void multiply_of_32(const Panels& w, const Activations32* x, std::size_t stride,
 void multiply_of_256(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
                      float* sums) {
 #if HWY_ARCH_ARM_A64
+  if (m > 1 && has_i8mm()) return i8mm::multiply(w, x, stride, m, sums);
   if (has_dotprod()) return dotprod::multiply(w, x, stride, m, sums);
 #endif
   multiply_any<kFast>(w, x, stride, m, sums);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The products of multiply_int8.cpp for ARM CPUs with SDOT, compiled for those (CMakeLists.txt):
 // Highway 1.0.3 has no such target. Nothing here may be shared with code for older CPUs: every
-// function is a template of kFast = true or always inlined.
+// function is a template of kFast = Dots::dotprod or always inlined.
 #include "llm-runtime/cpu/kernels.hpp"
 
 #define HWY_COMPILE_ONLY_STATIC
@@ -14,11 +14,11 @@ namespace npu::llm::cpu::dotprod {
 
 void multiply(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
               float* sums) {
-  HWY_NAMESPACE::multiply_any<true>(w, x, stride, m, sums);
+  HWY_NAMESPACE::multiply_any<HWY_NAMESPACE::Dots::dotprod>(w, x, stride, m, sums);
 }
 void multiply(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
               float* sums) {
-  HWY_NAMESPACE::multiply_any<true>(w, x, stride, m, sums);
+  HWY_NAMESPACE::multiply_any<HWY_NAMESPACE::Dots::dotprod>(w, x, stride, m, sums);
 }
 
 }  // namespace npu::llm::cpu::dotprod

@@ -62,7 +62,7 @@ void words_of(const BlockQ5_0& block, std::size_t g, std::size_t groups, Word* o
 
 /// [g][j 0..7].
 void words_of(const BlockQ8_0& block, std::size_t g, std::size_t, Word* out) {
-  for (std::size_t j = 0; j < 8; ++j) out[8 * g + j] = word(block.qs + 4 * j) ^ 0x80808080;
+  for (std::size_t j = 0; j < 8; ++j) out[8 * g + j] = word(block.qs + 4 * j);
 }
 
 /// [g][j 0..3] of 64 values whose nibbles the file pairs with those 32 further.

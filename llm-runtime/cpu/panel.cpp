@@ -35,7 +35,7 @@ SlabRow unpack_slab_row(TensorType type, const std::byte* slab, std::size_t colu
   for (std::size_t k = 0; k < columns; ++k) {
     const std::size_t g = k / 32, j = k % 32 / 4, b = k % 4;
     if (type == TensorType::q8_0) {
-      row.code[k] = low[at(8, g, j, r, b)];
+      row.code[k] = low[at(8, g, j, r, b)] ^ 0x80;
       continue;
     }
     int code = low[at(4, g, j % 4, r, b)] >> (j / 4 * 4) & 15;

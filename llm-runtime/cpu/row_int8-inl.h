@@ -19,7 +19,7 @@ namespace npu::llm::cpu::HWY_NAMESPACE {
 #if !LLM_PLAIN
 
 /// Adds the products of quads j .. j + 3, whose activations lie at q.
-template <bool kFast, TensorType kType>
+template <Dots kFast, TensorType kType>
 HWY_INLINE void dot_four_quads(const V32* w, const std::int8_t* q, V32* sum) {
   constexpr bool kFull = kType == TensorType::q8_0;
   const Quads x = load_quads(q);
@@ -33,7 +33,7 @@ HWY_INLINE void dot_four_quads(const V32* w, const std::int8_t* q, V32* sum) {
       dot4_at<kFast, kFull, 3>(sum[v], as_factor<kType>(w[3 * kVectors + v]), x);
 }
 
-template <bool kFast, TensorType kType>
+template <Dots kFast, TensorType kType>
 HWY_INLINE void dot_group(const std::byte* slab, std::size_t columns, std::size_t g,
                           const std::int8_t* q, std::int32_t correction, V32* sum) {
   V32 w[8 * kVectors];
@@ -47,7 +47,7 @@ HWY_INLINE void dot_group(const std::byte* slab, std::size_t columns, std::size_
 // Bytes ahead of the weights in use. The hardware's prefetchers stop at the end of a page.
 constexpr std::size_t kAhead = 4096;
 
-template <bool kFast, TensorType kType>
+template <Dots kFast, TensorType kType>
 void row_of_32(const std::byte* slab, std::size_t columns, const Activations32* x,
                std::size_t stride, float* sums) {
   const DF df;
@@ -84,7 +84,7 @@ HWY_INLINE VF add_slab(VF total, VF scaled, V32 minima, VF d, VF dmin, VF x_d) {
   return total;
 }
 
-template <bool kFast>
+template <Dots kFast>
 HWY_INLINE void dot_half_groups(const std::byte* slab, std::size_t g, const Activations256& x,
                                 V32* sum) {
   constexpr TensorType kType = TensorType::q6_k;
@@ -97,7 +97,7 @@ HWY_INLINE void dot_half_groups(const std::byte* slab, std::size_t g, const Acti
   }
 }
 
-template <bool kFast, TensorType kType>
+template <Dots kFast, TensorType kType>
 void row_of_256(const std::byte* slab, std::size_t columns, const Activations256* x,
                 std::size_t stride, float* sums) {
   const D32 d32;

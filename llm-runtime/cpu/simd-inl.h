@@ -25,7 +25,7 @@
 // g++ 12 keeps arrays of vectors in registers only if it unrolls their loops early.
 #undef LLM_UNROLL
 #if defined(__GNUC__) && !defined(__clang__)
-#define LLM_UNROLL _Pragma("GCC unroll 16")
+#define LLM_UNROLL _Pragma("GCC unroll 32")
 #else
 #define LLM_UNROLL
 #endif
@@ -41,6 +41,9 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace npu::llm::cpu::HWY_NAMESPACE {
+/// What an ARM CPU has beyond its target; other CPUs' targets say it all.
+enum class Dots { none, dotprod, i8mm };
+
 namespace hn = hwy::HWY_NAMESPACE;
 
 #if !LLM_PLAIN
@@ -54,7 +57,7 @@ constexpr std::size_t kLanes = HWY_LANES(std::int32_t);
 constexpr std::size_t kVectors = kPanelRows / kLanes;
 
 /// True where the dot product takes any byte as an unsigned weight (VNNI). Elsewhere codes of up to
-/// six bits stay as they are and the bytes of Q8_0 are made signed again.
+/// six bits and the signed bytes of Q8_0 stay as they are.
 #if HWY_TARGET == HWY_AVX3_DL
 constexpr bool kUnsignedBytes = true;
 #else
@@ -81,7 +84,7 @@ HWY_INLINE VF load_halves(const std::byte* at) {
 
 /// sum + the four products of each lane. w: unsigned bytes; x: signed ones in [-127, 127].
 /// kFull: w may be above 63 (Q8_0).
-template <bool kFast, bool kFull>
+template <Dots kFast, bool kFull>
 HWY_INLINE V32 dot4(V32 sum, V32 w, V32 x) {
   // Highway 1.0.3 checks the CPU for VNNI before it picks this target but does not name it in the
   // target attribute, so the compiler refuses the intrinsic.
@@ -89,7 +92,7 @@ HWY_INLINE V32 dot4(V32 sum, V32 w, V32 x) {
   return sum;
 }
 /// The same with x in memory.
-template <bool kFast, bool kFull>
+template <Dots kFast, bool kFull>
 HWY_INLINE V32 dot4_at(V32 sum, V32 w, const std::int8_t* x) {
   asm("vpdpbusd %2%{1to16%}, %1, %0"
       : "+v"(sum.raw)
@@ -106,7 +109,7 @@ HWY_INLINE V32 dot2(V32 sum, V32 a, V32 b) {
 
 // PMADDUBSW adds two products in int16: it cannot saturate while w is below 64, nor with |w| up to
 // 128 and |x| up to 127. Full bytes are signed here; their sign goes to x.
-template <bool kFast, bool kFull>
+template <Dots kFast, bool kFull>
 HWY_INLINE V32 dot4(V32 sum, V32 w, V32 x) {
 #if HWY_TARGET == HWY_AVX3
   __m512i a = w.raw, b = x.raw;
@@ -126,7 +129,7 @@ HWY_INLINE V32 dot4(V32 sum, V32 w, V32 x) {
   return V32{_mm256_add_epi32(sum.raw, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
 #endif
 }
-template <bool kFast, bool kFull>
+template <Dots kFast, bool kFull>
 HWY_INLINE V32 dot4_at(V32 sum, V32 w, const std::int8_t* x) {
   return dot4<kFast, kFull>(sum, w, broadcast4(x));
 }
@@ -140,22 +143,22 @@ HWY_INLINE V32 dot2(V32 sum, V32 a, V32 b) {
 
 #else  // NEON
 
-// kFast: the CPU has dotprod (Cortex-A55, A76 and later).
-template <bool kFast, bool kFull>
+// dotprod: Cortex-A55, A76 and later.
+template <Dots kFast, bool kFull>
 HWY_INLINE V32 dot4(V32 sum, V32 w, V32 x) {
   const int8x16_t a = vreinterpretq_s8_s32(w.raw), b = vreinterpretq_s8_s32(x.raw);
 #if defined(__ARM_FEATURE_DOTPROD)
-  if constexpr (kFast) {
+  if constexpr (kFast != Dots::none) {
     return V32{vdotq_s32(sum.raw, a, b)};
   }
 #else
-  static_assert(!kFast, "compile this file for armv8.2-a+dotprod");
+  static_assert(kFast == Dots::none, "compile this file for armv8.2-a+dotprod");
 #endif
   const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
   const int16x8_t high = vmull_high_s8(a, b);
   return V32{vaddq_s32(sum.raw, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))};
 }
-template <bool kFast, bool kFull>
+template <Dots kFast, bool kFull>
 HWY_INLINE V32 dot4_at(V32 sum, V32 w, const std::int8_t* x) {
   return dot4<kFast, kFull>(sum, w, broadcast4(x));
 }
@@ -183,17 +186,17 @@ template <int quad>
 HWY_INLINE Factor<quad> factor(Quads x) {
   return {x};
 }
-template <bool kFast, bool kFull, int quad>
+template <Dots kFast, bool kFull, int quad>
 HWY_INLINE V32 dot4(V32 sum, V32 w, Factor<quad> x) {
 #if defined(__ARM_FEATURE_DOTPROD)
-  if constexpr (kFast) {
+  if constexpr (kFast != Dots::none) {
     return V32{vdotq_laneq_s32(sum.raw, vreinterpretq_s8_s32(w.raw),
                                vreinterpretq_s8_s32(x.all.raw), quad)};
   }
 #endif
   return dot4<kFast, kFull>(sum, w, V32{vdupq_laneq_s32(x.all.raw, quad)});
 }
-template <bool kFast, bool kFull, int quad>
+template <Dots kFast, bool kFull, int quad>
 HWY_INLINE V32 dot4_at(V32 sum, V32 w, Quads x) {
   return dot4<kFast, kFull>(sum, w, factor<quad>(x));
 }
@@ -215,7 +218,7 @@ template <int quad>
 HWY_INLINE V32 factor(Quads x) {
   return broadcast4(x + 4 * quad);
 }
-template <bool kFast, bool kFull, int quad>
+template <Dots kFast, bool kFull, int quad>
 HWY_INLINE V32 dot4_at(V32 sum, V32 w, Quads x) {
   return dot4_at<kFast, kFull>(sum, w, x + 4 * quad);
 }

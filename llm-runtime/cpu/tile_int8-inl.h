@@ -34,7 +34,53 @@ struct alignas(kAlignment) Tile {
   std::int32_t pairs[4][kMaxPanels][kPanelRows];
 };
 
-template <bool kFast, TensorType kType>
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+
+/// Two quads of four rows to eight columns of two rows and of two more, as SMMLA takes them: the
+/// vectors of quads j and j + 1 become those of row pairs.
+HWY_INLINE void pair_rows(Tile& tile, std::size_t panel, std::size_t g) {
+  for (std::size_t j = 0; j < 8; j += 2) {
+    V32 pairs[2 * kVectors];
+    LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) {
+      const V32 a = load_bytes(tile.w[g][j][panel] + v * 16);
+      const V32 b = load_bytes(tile.w[g][j + 1][panel] + v * 16);
+      pairs[2 * v] = V32{vzip1q_s32(a.raw, b.raw)};
+      pairs[2 * v + 1] = V32{vzip2q_s32(a.raw, b.raw)};
+    }
+    LLM_UNROLL for (std::size_t i = 0; i < 2 * kVectors; ++i) hn::StoreU(
+        pairs[i], D32(),
+        reinterpret_cast<std::int32_t*>(tile.w[g][j + i / kVectors][panel] + i % kVectors * 16));
+  }
+}
+
+/// dot_tile() for a pair of rows of activations.
+template <TensorType kType, class Slab>
+HWY_INLINE void dot_pair(const Tile& tile, std::size_t panel, std::size_t g, std::size_t first,
+                         std::size_t last, const Slab* x, std::size_t corrected,
+                         V32 (&sum)[2][kWide]) {
+  int32x4_t both[2 * kVectors];  // rows 2 i, 2 i + 1 of weights with both of activations
+  const int32x4_t start =
+      vcombine_s32(vget_low_s32(first_sum<kType, false>(x[0].correction[corrected]).raw),
+                   vget_low_s32(first_sum<kType, false>(x[1].correction[corrected]).raw));
+  LLM_UNROLL for (std::size_t i = 0; i < 2 * kVectors; ++i) both[i] = start;
+  LLM_UNROLL for (std::size_t j = first; j < last; j += 2) {
+    const int8x16_t four =
+        vcombine_s8(vld1_s8(x[0].q + 32 * g + 4 * j), vld1_s8(x[1].q + 32 * g + 4 * j));
+    LLM_UNROLL for (std::size_t i = 0; i < 2 * kVectors; ++i) both[i] = vmmlaq_s32(
+        both[i], four,
+        vreinterpretq_s8_u8(vld1q_u8(tile.w[g][j + i / kVectors][panel] + i % kVectors * 16)));
+  }
+  LLM_UNROLL for (std::size_t v = 0; v < kVectors; ++v) {
+    const int64x2_t a = vreinterpretq_s64_s32(both[2 * v]);
+    const int64x2_t b = vreinterpretq_s64_s32(both[2 * v + 1]);
+    sum[0][v] = V32{vreinterpretq_s32_s64(vzip1q_s64(a, b))};
+    sum[1][v] = V32{vreinterpretq_s32_s64(vzip2q_s64(a, b))};
+  }
+}
+
+#endif
+
+template <Dots kFast, TensorType kType>
 void fill(Tile& tile, std::size_t panel, const std::byte* slab, std::size_t columns) {
   const DF df;
   constexpr std::uint8_t kBias =
@@ -49,6 +95,9 @@ void fill(Tile& tile, std::size_t panel, const std::byte* slab, std::size_t colu
       if constexpr (kBias != 0) bytes = hn::Add(bytes, hn::Set(du8, kBias));
       hn::StoreU(bytes, du8, tile.w[g][j][panel] + v * kLanes * 4);
     }
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    if constexpr (kFast == Dots::i8mm) pair_rows(tile, panel, g);
+#endif
   }
   const SlabLayout layout = slab_layout(kType, columns);
   for (std::size_t r = 0; r < kPanelRows; r += kLanes) {
@@ -67,7 +116,7 @@ void fill(Tile& tile, std::size_t panel, const std::byte* slab, std::size_t colu
 }
 
 /// sum[r][v] += products of one quad of a panel with rows of activations.
-template <bool kFast, bool kFull, int quad, std::size_t R>
+template <Dots kFast, bool kFull, int quad, std::size_t R>
 HWY_INLINE void dot_quad(const std::uint8_t* weights, const Quads (&x)[R], V32 (&sum)[R][kWide]) {
   V32 w[kWide];
   LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v) w[v] = load_bytes(weights + v * kLanes * 4);
@@ -80,10 +129,15 @@ HWY_INLINE void dot_quad(const std::uint8_t* weights, const Quads (&x)[R], V32 (
 
 /// sum[r][v] = products of quads [first, last) of group g with rows of activations; both are
 /// multiples of 4.
-template <bool kFast, TensorType kType, std::size_t R, class Slab>
+template <Dots kFast, TensorType kType, std::size_t R, class Slab>
 HWY_INLINE void dot_tile(const Tile& tile, std::size_t panel, std::size_t g, std::size_t first,
                          std::size_t last, const Slab* x, std::size_t corrected,
                          V32 (&sum)[R][kWide]) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  if constexpr (kFast == Dots::i8mm) {
+    return dot_pair<kType>(tile, panel, g, first, last, x, corrected, sum);
+  }
+#endif
   constexpr bool kFull = kType == TensorType::q8_0;
   LLM_UNROLL for (std::size_t r = 0; r < R; ++r) LLM_UNROLL for (std::size_t v = 0; v < kWide; ++v)
       sum[r][v] = first_sum<kType, kUnsignedBytes>(x[r].correction[corrected]);
@@ -97,7 +151,7 @@ HWY_INLINE void dot_tile(const Tile& tile, std::size_t panel, std::size_t g, std
   }
 }
 
-template <bool kFast, TensorType kType, std::size_t R>
+template <Dots kFast, TensorType kType, std::size_t R>
 void rows_of_32(const Tile& tile, std::size_t panel, std::size_t groups, const Activations32* x,
                 float* sums) {
   const DF df;
@@ -120,7 +174,7 @@ void rows_of_32(const Tile& tile, std::size_t panel, std::size_t groups, const A
       hn::StoreU(total[r][v], df, sums + r * kSumStride + v * kLanes);
 }
 
-template <bool kFast, TensorType kType, std::size_t R>
+template <Dots kFast, TensorType kType, std::size_t R>
 void rows_of_256(const Tile& tile, std::size_t panel, const Activations256* x, float* sums) {
   const D32 d32;
   const DF df;
@@ -156,18 +210,29 @@ void rows_of_256(const Tile& tile, std::size_t panel, const Activations256* x, f
   }
 }
 
-template <bool kFast, TensorType kType, std::size_t R>
+template <Dots kFast, TensorType kType, std::size_t R>
 HWY_INLINE void rows(const Tile& tile, std::size_t panel, std::size_t groups,
                      const Activations32* x, float* sums) {
   rows_of_32<kFast, kType, R>(tile, panel, groups, x, sums);
 }
-template <bool kFast, TensorType kType, std::size_t R>
+template <Dots kFast, TensorType kType, std::size_t R>
 HWY_INLINE void rows(const Tile& tile, std::size_t panel, std::size_t, const Activations256* x,
                      float* sums) {
   rows_of_256<kFast, kType, R>(tile, panel, x, sums);
 }
 
-template <bool kFast, TensorType kType, class Slab>
+/// A row without a second one, where all come in pairs.
+template <Dots kFast, TensorType kType, class Slab>
+HWY_INLINE void last_row(const Tile& tile, std::size_t panel, std::size_t groups, const Slab* x,
+                         float* sums) {
+  const Slab two[2] = {*x, *x};
+  float both[2 * kSumStride] = {};
+  std::memcpy(both, sums, kTilePanels * kPanelRows * sizeof(float));
+  rows<kFast, kType, 2>(tile, panel, groups, two, both);
+  std::memcpy(sums, both, kTilePanels * kPanelRows * sizeof(float));
+}
+
+template <Dots kFast, TensorType kType, class Slab>
 void all_rows(const Panels& w, const Slab* x, std::size_t stride, std::size_t m, float* sums) {
   Tile tile{};
   std::memset(sums, 0, m * kSumStride * sizeof(float));
@@ -180,20 +245,27 @@ void all_rows(const Panels& w, const Slab* x, std::size_t stride, std::size_t m,
     for (std::size_t p = 0; p < w.count; p += kTilePanels) {
       float* out = sums + p * kPanelRows;
       std::size_t i = 0;
-      for (; i + kRows <= m; i += kRows)
-        rows<kFast, kType, kRows>(tile, p, columns / 32, x + i, out + i * kSumStride);
-      if constexpr (kRows > 4)
-        for (; i + 4 <= m; i += 4)
-          rows<kFast, kType, 4>(tile, p, columns / 32, x + i, out + i * kSumStride);
-      for (; i + 2 <= m; i += 2)
-        rows<kFast, kType, 2>(tile, p, columns / 32, x + i, out + i * kSumStride);
-      for (; i < m; ++i) rows<kFast, kType, 1>(tile, p, columns / 32, x + i, out + i * kSumStride);
+      if constexpr (kFast == Dots::i8mm) {
+        for (; i + 2 <= m; i += 2)
+          rows<kFast, kType, 2>(tile, p, columns / 32, x + i, out + i * kSumStride);
+        if (i < m) last_row<kFast, kType>(tile, p, columns / 32, x + i, out + i * kSumStride);
+      } else {
+        for (; i + kRows <= m; i += kRows)
+          rows<kFast, kType, kRows>(tile, p, columns / 32, x + i, out + i * kSumStride);
+        if constexpr (kRows > 4)
+          for (; i + 4 <= m; i += 4)
+            rows<kFast, kType, 4>(tile, p, columns / 32, x + i, out + i * kSumStride);
+        for (; i + 2 <= m; i += 2)
+          rows<kFast, kType, 2>(tile, p, columns / 32, x + i, out + i * kSumStride);
+        for (; i < m; ++i)
+          rows<kFast, kType, 1>(tile, p, columns / 32, x + i, out + i * kSumStride);
+      }
     }
     slab += slab_bytes(kType, columns);
   }
 }
 
-template <bool kFast, TensorType kType>
+template <Dots kFast, TensorType kType>
 void multiply_type(const Panels& w, const Activations32* x, std::size_t stride, std::size_t m,
                    float* sums) {
   if (m > 1) return all_rows<kFast, kType>(w, x, stride, m, sums);
@@ -201,7 +273,7 @@ void multiply_type(const Panels& w, const Activations32* x, std::size_t stride, 
     row_of_32<kFast, kType>(w.data + p * panel_bytes(kType, w.columns), w.columns, x, stride,
                             sums + p * kPanelRows);
 }
-template <bool kFast, TensorType kType>
+template <Dots kFast, TensorType kType>
 void multiply_type(const Panels& w, const Activations256* x, std::size_t stride, std::size_t m,
                    float* sums) {
   if (m > 1) return all_rows<kFast, kType>(w, x, stride, m, sums);
@@ -210,7 +282,7 @@ void multiply_type(const Panels& w, const Activations256* x, std::size_t stride,
                              sums + p * kPanelRows);
 }
 
-template <bool kFast>
+template <Dots kFast>
 HWY_INLINE void multiply_any(const Panels& w, const Activations32* x, std::size_t stride,
                              std::size_t m, float* sums) {
   if (w.type == TensorType::q4_0)
@@ -220,7 +292,7 @@ HWY_INLINE void multiply_any(const Panels& w, const Activations32* x, std::size_
   else
     multiply_type<kFast, TensorType::q8_0>(w, x, stride, m, sums);
 }
-template <bool kFast>
+template <Dots kFast>
 HWY_INLINE void multiply_any(const Panels& w, const Activations256* x, std::size_t stride,
                              std::size_t m, float* sums) {
   if (w.type == TensorType::q4_k)

@@ -30,7 +30,8 @@ HWY_INLINE V32 move_bits(V32 v) {
     return v;
 }
 
-/// The codes of quads 0..7 of group g of one panel: w[quad * kVectors + vector].
+/// The codes of quads 0..7 of group g of one panel: w[quad * kVectors + vector]. Of Q8_0 the signed
+/// bytes.
 template <TensorType kType>
 HWY_INLINE void load_codes(const std::byte* slab, std::size_t columns, std::size_t g, V32* w) {
   const D32 d;
@@ -90,11 +91,16 @@ HWY_INLINE V32 first_sum(std::int32_t correction) {
     return hn::Set(D32(), correction / (128 / kOffset));
 }
 
+/// Signed bytes to bytes + 128 and back.
+HWY_INLINE V32 flip_signs(V32 w) {
+  return hn::Xor(w, hn::Set(D32(), static_cast<std::int32_t>(0x80808080)));
+}
+
 /// Bytes of Q8_0 as the target's dot4 takes them.
 template <TensorType kType>
 HWY_INLINE V32 as_factor(V32 w) {
-  if constexpr (kType == TensorType::q8_0 && !kUnsignedBytes)
-    return hn::Xor(w, hn::Set(D32(), static_cast<std::int32_t>(0x80808080)));
+  if constexpr (kType == TensorType::q8_0 && kUnsignedBytes)
+    return flip_signs(w);
   else
     return w;
 }
