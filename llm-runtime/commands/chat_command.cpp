@@ -35,6 +35,7 @@ class CatchSignal {
     action.sa_handler = [](int number) {
       interrupted = true;
       if (number != SIGINT) ending = number;
+      interrupt_line_editor();
     };
     if (signal != SIGINT) action.sa_flags = static_cast<int>(SA_RESETHAND);
     sigaction(signal, &action, &before_);
@@ -214,7 +215,10 @@ class Session {
   /// A message or command, over several lines if they end in a backslash. False at the end.
   bool read(LineEditor& editor, std::string& line) {
     line.clear();
-    for (std::string part; ending == 0;) {
+    for (std::string part;;) {
+      // In this order: a signal that comes later ends the read.
+      editor.forget_interrupts();
+      if (ending != 0) return false;
       const Typed typed = editor.read(line.empty() ? "> " : ". ", part);
       if (typed == Typed::end) return false;
       if (typed == Typed::interrupt) {
@@ -230,7 +234,6 @@ class Session {
       if (line.find_first_not_of(" \t\n") != std::string::npos) return true;
       line.clear();
     }
-    return false;
   }
 
   Reply answer(const std::string& text) {

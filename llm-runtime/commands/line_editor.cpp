@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "llm-runtime/commands/line_editor.hpp"
 
+#include <fcntl.h>
 #include <histedit.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <clocale>
@@ -23,13 +26,39 @@ constexpr int kHistoryLines = 1000;
 
 std::atomic<bool> resized{false}, continued{false};
 
+// What a signal's handler writes and the wait for a character reads: a flag alone could be set just
+// before that wait begins and not end it.
+constexpr char kInterrupt = 'i', kTerminal = 't';
+std::array<int, 2> wake{-1, -1};
+
+void wake_up(char why) noexcept {
+  const int before = errno;
+  // A pipe that is full wakes, too.
+  [[maybe_unused]] const ssize_t written = wake[1] >= 0 ? ::write(wake[1], &why, 1) : 0;
+  errno = before;
+}
+
+/// Empties the pipe; whether an interrupt was in it.
+bool drain() {
+  bool interrupt = false;
+  std::array<char, 64> bytes{};
+  for (ssize_t count = 0; (count = ::read(wake[0], bytes.data(), bytes.size())) > 0;) {
+    for (ssize_t i = 0; i < count; ++i)
+      interrupt |= bytes[static_cast<std::size_t>(i)] == kInterrupt;
+  }
+  return interrupt;
+}
+
 /// While it lives, a read of the terminal is interrupted when its window changes and when the
 /// program goes on after Ctrl-Z.
 class CatchTerminal {
  public:
   CatchTerminal() {
     struct sigaction action {};
-    action.sa_handler = [](int signal) { (signal == SIGCONT ? continued : resized) = true; };
+    action.sa_handler = [](int signal) {
+      (signal == SIGCONT ? continued : resized) = true;
+      wake_up(kTerminal);
+    };
     sigaction(SIGWINCH, &action, &window_);
     sigaction(SIGCONT, &action, &continue_);
   }
@@ -63,12 +92,22 @@ void catch_up(EditLine* editor) {
 int next_character(EditLine* editor, wchar_t* character) {
   std::mbstate_t state{};
   for (;;) {
+    std::array<pollfd, 2> fds{{{STDIN_FILENO, POLLIN, 0}, {wake[0], POLLIN, 0}}};
+    if (::poll(fds.data(), fds.size(), -1) < 0) {
+      if (errno != EINTR) return -1;
+      continue;  // the handler has written
+    }
+    if (fds[1].revents != 0) {
+      if (drain()) {
+        errno = EINTR;
+        return -1;
+      }
+      catch_up(editor);
+    }
+    if (fds[0].revents == 0) continue;
     char byte = 0;
     const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
-    if (count < 0 && errno == EINTR && (resized || continued)) {
-      catch_up(editor);
-      continue;
-    }
+    if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return static_cast<int>(count);
     const std::size_t used = std::mbrtowc(character, &byte, 1, &state);
     if (used == static_cast<std::size_t>(-2)) continue;  // more bytes belong to it
@@ -88,6 +127,7 @@ struct LineEditor::Impl {
 };
 
 LineEditor::LineEditor(std::string file) : impl_(std::make_unique<Impl>()) {
+  if (wake[0] < 0 && ::pipe2(wake.data(), O_CLOEXEC | O_NONBLOCK) != 0) return;
   // libedit counts characters by the locale. Terminals are UTF-8, also where none is set, as on a
   // serial console.
   std::setlocale(LC_CTYPE, "");
@@ -123,6 +163,12 @@ LineEditor::LineEditor(std::string file) : impl_(std::make_unique<Impl>()) {
 LineEditor::~LineEditor() {
   if (impl_->history != nullptr) history_end(impl_->history);
   if (impl_->editor != nullptr) el_end(impl_->editor);
+}
+
+void interrupt_line_editor() noexcept { wake_up(kInterrupt); }
+
+void LineEditor::forget_interrupts() {
+  if (wake[0] >= 0) drain();
 }
 
 Typed LineEditor::read(const std::string& prompt, std::string& line) {

@@ -21,6 +21,8 @@ class LineEditor {
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
 
+  /// Of interrupt_line_editor() up to now.
+  void forget_interrupts();
   /// The line comes without its end.
   Typed read(const std::string& prompt, std::string& line);
 
@@ -28,6 +30,9 @@ class LineEditor {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// For signal handlers: the read() that is under way returns Typed::interrupt, or the next one.
+void interrupt_line_editor() noexcept;
 
 /// $XDG_STATE_HOME/rosenblatt/NAME or ~/.local/state/rosenblatt/NAME, its folder made; "" if there
 /// is no home.

@@ -66,8 +66,8 @@ class OnATerminal(unittest.TestCase):
         # What is read before the end shows that it does not come at once.
         t = self.chat(*ENDLESS)
         t.prompt()
-        t.line("a")
-        t.expect(r"a\r\n.")
+        t.line("go on")
+        t.expect(r"go on\r\n.")
         self.assertNotRegex(t.shown, STATUS)
         t.type("\x03")
         self.assertEqual(t.expect(STATUS)[6], "; stopped")
@@ -76,6 +76,8 @@ class OnATerminal(unittest.TestCase):
     def test_ctrl_c_stops_the_answer_and_not_the_program(self):
         t = self.chat(*ENDLESS)
         for _ in range(3):
+            t.prompt()
+            t.line("/reset")  # "go on" is answered with thousands of tokens in an empty context only
             t.prompt()
             t.line("go on")
             t.expect(r"go on\r\n..")
@@ -368,8 +370,8 @@ class OnATerminal(unittest.TestCase):
     def test_a_signal_ends_an_endless_answer(self):
         t = self.chat(*ENDLESS)
         t.prompt()
-        t.line("a")
-        t.expect(r"a\r\n..")
+        t.line("go on")
+        t.expect(r"go on\r\n..")
         t.kill(signal.SIGTERM)
         self.assertEqual(t.end(), -signal.SIGTERM)
 
@@ -399,7 +401,7 @@ class OnATerminal(unittest.TestCase):
         self.ends(t)
 
     def test_ctrl_c_in_a_single_answer_ends_it_as_a_shell_expects(self):
-        t = self.chat(*ENDLESS, "-p", "a")
+        t = self.chat(*ENDLESS, "-p", "go on")
         t.expect("..")
         t.type("\x03")
         self.assertEqual(t.end(), -signal.SIGINT)
@@ -432,7 +434,7 @@ class InAPipe(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"c-a-t\n", b""))
 
     def test_a_reader_that_goes_away_ends_it(self):
-        chat = subprocess.Popen([NPU_CHAT, *ENDLESS, "-p", "a"], stdout=subprocess.PIPE)
+        chat = subprocess.Popen([NPU_CHAT, *ENDLESS, "-p", "go on"], stdout=subprocess.PIPE)
         chat.stdout.read(10)
         chat.stdout.close()
         self.assertEqual(chat.wait(60), -signal.SIGPIPE)
